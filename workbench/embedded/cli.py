@@ -1,0 +1,34 @@
+"""What the command lines of this package share: an error for a user ends in one sentence and a non-zero status."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from workbench.capture.errors import WorkbenchError
+
+
+@dataclass
+class Status:
+    """Exit status of a command; 0 until something went wrong."""
+
+    code: int = 0
+
+
+@contextlib.contextmanager
+def report() -> Iterator[Status]:
+    """Run a command's work: a :class:`WorkbenchError` or a failed write is printed to standard error as one sentence."""
+    status = Status()
+    try:
+        yield status
+    except WorkbenchError as error:
+        print(error, file=sys.stderr)
+        status.code = 1
+    except OSError as error:
+        print(f"Expected to read or write {error.filename or 'a file'}, but the system said '{error.strerror}': mend that and run again.", file=sys.stderr)
+        status.code = 1
+    except KeyboardInterrupt:
+        print("Stopped; with --resume the run goes on from its last checkpoint.", file=sys.stderr)
+        status.code = 130
