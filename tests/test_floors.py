@@ -27,7 +27,18 @@ MODELS = (
 HEAVY = ("torch", "transformers")
 SCREEN = ("streamlit", "plotly")
 FORBIDDEN: dict[str, tuple[str, ...]] = {
-    "workbench/capture": ("torch", "transformers", "matplotlib", "probes", *SCREEN, *FACES, *STATE, *VIEWS, *MODELS, "workbench.analysis"),
+    "workbench/capture": (
+        "torch",
+        "transformers",
+        "matplotlib",
+        "probes",
+        *SCREEN,
+        *FACES,
+        *STATE,
+        *VIEWS,
+        *MODELS,
+        "workbench.analysis",
+    ),
     "probes": ("workbench.analysis", *SCREEN, *FACES, *STATE, *VIEWS, *MODELS),
     "workbench/analysis": (*HEAVY, *SCREEN, "matplotlib", "probes", *FACES, *STATE, *VIEWS, *MODELS),
     "workbench/figures": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
@@ -76,7 +87,11 @@ def test_imports_point_down(place: str) -> None:
 
 def test_every_module_stands_on_a_floor() -> None:
     """A new module is given its floor: none escapes the rule by being forgotten."""
-    known = {place.removesuffix(".py") for place in FORBIDDEN} | {"workbench/__init__", "workbench/doctor", "workbench/memory"}
+    known = {place.removesuffix(".py") for place in FORBIDDEN} | {
+        "workbench/__init__",
+        "workbench/doctor",
+        "workbench/memory",
+    }
     for path in (ROOT / "workbench").iterdir():
         if path.name.startswith("__pycache__"):
             continue
@@ -90,14 +105,18 @@ def test_the_check_sees_a_forbidden_import(tmp_path: Path) -> None:
     assert {"torch", "torch.nn", "streamlit.web"} <= imports(file)
 
 
-@pytest.mark.parametrize("module", ["workbench", "probes", "workbench.capture", "workbench.analysis", "workbench.figures", "workbench.cli"])
+@pytest.mark.parametrize(
+    "module", ["workbench", "probes", "workbench.capture", "workbench.analysis", "workbench.figures", "workbench.cli"]
+)
 def test_import_is_cheap(module: str) -> None:
     """torch, transformers and streamlit load only where first used."""
     code = (
         f"import sys, {module}\n"
         "print([name for name in ('torch', 'transformers', 'streamlit', 'umap', 'matplotlib.pyplot') if name in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=True
+    )
     assert out.stdout.strip() == "[]"
 
 
@@ -109,5 +128,9 @@ def test_nothing_is_unpickled() -> None:
             assert not imports(file) & banned, f"{file.relative_to(ROOT)} imports a pickle reader"
             if "convert" not in file.stem:
                 for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pd.read_pickle", "pandas.read_pickle"):
+                    if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                        "torch.load",
+                        "pd.read_pickle",
+                        "pandas.read_pickle",
+                    ):
                         raise AssertionError(f"{file.relative_to(ROOT)} reads a pickle at line {node.lineno}")

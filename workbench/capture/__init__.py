@@ -1,8 +1,8 @@
 """The capture: the folder on disk that stands between a watched model and every view of it.
 
-    from workbench.capture import Capture
-    capture = Capture.load("my.capture")
-    capture.count            # int64 [site, group, expert]
+from workbench.capture import Capture
+capture = Capture.load("my.capture")
+capture.count            # int64 [site, group, expert]
 """
 
 from workbench.capture.axes import NamedTable

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from workbench.capture.capture import Capture
-from workbench.capture.errors import CaptureError
+from workbench.capture.errors import CaptureError, reason
 from workbench.capture.read import read_capture
 from workbench.capture.schema import (
     COACTIVATION_FILE,
@@ -24,7 +24,9 @@ from workbench.capture.schema import (
 )
 from workbench.capture.write import whole_or_nothing, write_error, write_files
 
-MAX_BYTES = 4 * 1024**3  # of all files together; 60 layers x 256 experts x 6 groups with 200,000 token rows is under 1 GiB
+MAX_BYTES = (
+    4 * 1024**3
+)  # of all files together; 60 layers x 256 experts x 6 groups with 200,000 token rows is under 1 GiB
 MAX_FILES = 1000
 _TOP = {MANIFEST_FILE, LOAD_FILE, COACTIVATION_FILE, CURVE_FILE}
 _NAME = re.compile(r"^[A-Za-z0-9_\-.]+$")
@@ -79,7 +81,7 @@ def unzip_capture(file: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> Pa
             read_capture(temporary)  # a capture that cannot be opened is not unpacked at all
     except zipfile.BadZipFile as fault:
         raise CaptureError(
-            f"'{file.name}' is not a whole zip archive ({fault}): it was cut or is another kind of file, get it again."
+            f"'{file.name}' is not a whole zip archive ({reason(fault)}): it was cut or is another kind of file, get it again."
         ) from fault
     return folder
 
@@ -99,7 +101,9 @@ def open_archive(file: Path) -> Capture:
 def _members(archive: zipfile.ZipFile, name: str, max_bytes: int) -> list[tuple[zipfile.ZipInfo, Path]]:
     infos = [info for info in archive.infolist() if not info.is_dir()]
     if len(infos) > MAX_FILES:
-        raise CaptureError(f"'{name}' holds {len(infos)} files, and a capture has at most {MAX_FILES}: it is not a capture.")
+        raise CaptureError(
+            f"'{name}' holds {len(infos)} files, and a capture has at most {MAX_FILES}: it is not a capture."
+        )
     total = sum(info.file_size for info in infos)
     if total > max_bytes:
         raise CaptureError(
@@ -109,12 +113,18 @@ def _members(archive: zipfile.ZipFile, name: str, max_bytes: int) -> list[tuple[
     # Some tools zip the folder rather than its content: one common folder at the top is taken off.
     parts = [PurePosixPath(info.filename).parts for info in infos]
     tops = {part[0] for part in parts if len(part) > 1}
-    nested = len(tops) == 1 and all(len(part) > 1 for part in parts) and next(iter(tops)) not in (TOKENS_FOLDER, EVIDENCE_FOLDER)
+    nested = (
+        len(tops) == 1
+        and all(len(part) > 1 for part in parts)
+        and next(iter(tops)) not in (TOKENS_FOLDER, EVIDENCE_FOLDER)
+    )
     members = []
     for info, part in zip(infos, parts, strict=True):
         relative = part[1:] if nested else part
         if not _allowed(relative):
-            raise CaptureError(f"'{name}' holds '{info.filename[:80]}', which is no part of a capture: it is not a capture.")
+            raise CaptureError(
+                f"'{name}' holds '{info.filename[:80]}', which is no part of a capture: it is not a capture."
+            )
         members.append((info, Path(*relative)))
     if (MANIFEST_FILE,) not in [path.parts for _, path in members]:
         raise CaptureError(f"'{name}' holds no {MANIFEST_FILE}: it is not a capture archive.")
@@ -140,12 +150,16 @@ def _copy(source, sink, declared: int, name: str) -> None:  # type: ignore[no-un
             return
         left -= len(piece)
         if left < 0:
-            raise CaptureError(f"'{name}' holds more data than its directory says: the archive is damaged, get it again.")
+            raise CaptureError(
+                f"'{name}' holds more data than its directory says: the archive is damaged, get it again."
+            )
         sink.write(piece)
 
 
 def remove_folder(folder: Path) -> None:
     """Delete a capture folder; refuses a folder that is not one."""
     if not (folder / MANIFEST_FILE).is_file():
-        raise CaptureError(f"'{folder.name}' is not a capture, so it is not deleted: remove it by hand if it should go.")
+        raise CaptureError(
+            f"'{folder.name}' is not a capture, so it is not deleted: remove it by hand if it should go."
+        )
     shutil.rmtree(folder)

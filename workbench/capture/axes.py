@@ -58,7 +58,9 @@ class NamedTable:
                 raise CaptureError(f"The axis {dim} has no '{label}': it has {known}; choose one of them.")
             index = table.coords[dim].index(label)
             kept = tuple(other for other in table.dims if other != dim)
-            table = NamedTable(table.values.take(index, axis=axis), kept, {other: table.coords[other] for other in kept})
+            table = NamedTable(
+                table.values.take(index, axis=axis), kept, {other: table.coords[other] for other in kept}
+            )
         return table
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -91,7 +91,9 @@ class Capture:
 
     def group_index(self, group: str) -> int:
         if group not in self.groups:
-            raise CaptureError(f"This capture has no group '{group}': it has {', '.join(self.groups)}; choose one of them.")
+            raise CaptureError(
+                f"This capture has no group '{group}': it has {', '.join(self.groups)}; choose one of them."
+            )
         return self.groups.index(group)
 
     def has(self, stream: str) -> bool:

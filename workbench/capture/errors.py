@@ -9,3 +9,9 @@ class WorkbenchError(Exception):
 
 class CaptureError(WorkbenchError):
     """A capture could not be written, read, merged or validated."""
+
+
+def reason(fault: BaseException) -> str:
+    """The first sentence of a library's message, without its full stop, to stand in brackets inside one of ours."""
+    lines = str(fault).strip().splitlines()
+    return lines[0].split(". ")[0].rstrip(".")[:200] if lines else type(fault).__name__

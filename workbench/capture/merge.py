@@ -20,8 +20,8 @@ def merge(captures: Sequence[Capture], *, max_tokens: int | None = None) -> Capt
     """One capture that counts what all of them counted.
 
     Groups and phases are aligned by name; a group that one part lacks counts as zero tokens there. Token rows are joined
-    and, with `max_tokens`, sampled again by document with the same seeded hash that the probe uses, so that the rows
-    are those that one probe over all documents would have kept. Streams that not every part has are left out.
+    (documents of equal name in two parts are told apart by a prefix, the part's number) and, with `max_tokens`, sampled
+    again by document with the seeded hash that the probe uses. Streams that not every part has are left out.
 
     Args:
         captures: at least one, of the same model, sites and number of blocks.
@@ -41,11 +41,12 @@ def merge(captures: Sequence[Capture], *, max_tokens: int | None = None) -> Capt
     streams = [stream for stream in first.manifest.streams if all(capture.has(stream) for capture in captures)]
     streams = [stream for stream in streams if stream not in ("curve", "evidence")]  # not additive
 
-    squares = [capture.coactivation for capture in captures]
     coactivation = None
     if "coactivation" in streams:
-        coactivation = np.sum([square for square in squares if square is not None], axis=0, dtype=np.int64)
-    tokens, sampling = None, {}
+        squares = [capture.coactivation for capture in captures]
+        coactivation = np.stack([square for square in squares if square is not None]).sum(axis=0)
+    tokens: dict[str, pa.Table] | None = None
+    sampling: dict[str, Sampling] = {}
     if "tokens" in streams:
         tokens, sampling = _join_tokens(captures, max_tokens)
 
@@ -81,7 +82,9 @@ def _require_same(a: Manifest, b: Manifest) -> None:
             raise refuse(f"model {field}", left, right)
     if a.sites != b.sites:
         differing = next((pair for pair in zip(a.sites, b.sites, strict=False) if pair[0] != pair[1]), None)
-        left_sites, right_sites = (len(a.sites), len(b.sites)) if differing is None else (differing[0].id, differing[1].id)
+        left_sites, right_sites = (
+            (len(a.sites), len(b.sites)) if differing is None else (differing[0].id, differing[1].id)
+        )
         raise refuse("sites", left_sites, right_sites)
     if a.blocks != b.blocks:
         raise refuse("number of blocks", a.blocks, b.blocks)
@@ -135,7 +138,9 @@ def _add_counters(parts: Sequence[dict[str, dict[str, int]]]) -> dict[str, dict[
     return total
 
 
-def _join_tokens(captures: Sequence[Capture], max_tokens: int | None) -> tuple[dict[str, pa.Table], dict[str, Sampling]]:
+def _join_tokens(
+    captures: Sequence[Capture], max_tokens: int | None
+) -> tuple[dict[str, pa.Table], dict[str, Sampling]]:
     import pyarrow as pa
 
     tables: dict[str, pa.Table] = {}
@@ -145,7 +150,7 @@ def _join_tokens(captures: Sequence[Capture], max_tokens: int | None) -> tuple[d
         parts = []
         for index, capture in enumerate(captures):
             table = capture.read_tokens(stack)
-            parts.append(_prefix_documents(table, f"{index}:") if clash else table)
+            parts.append(_plain(_prefix_documents(table, f"{index}:") if clash else table))
         joined = pa.concat_tables(parts, promote_options="permissive")
         stats = [capture.manifest.sampling[stack] for capture in captures]
         seed = stats[0].seed
@@ -175,12 +180,22 @@ def _documents_clash(captures: Sequence[Capture]) -> bool:
     return False
 
 
+def _plain(table: pa.Table) -> pa.Table:
+    """Dictionary columns as plain ones: parts with different dictionaries do not concatenate."""
+    import pyarrow as pa
+
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(field.type.value_type))
+    return table
+
+
 def _prefix_documents(table: pa.Table, prefix: str) -> pa.Table:
     import pyarrow as pa
 
     names = [None if name is None else prefix + name for name in table.column("document").to_pylist()]
     index = table.column_names.index("document")
-    return table.set_column(index, "document", pa.array(names, type=pa.string()).dictionary_encode())
+    return table.set_column(index, "document", pa.array(names, type=pa.string()))
 
 
 def _sample(table: pa.Table, max_tokens: int, seed: int) -> pa.Table:

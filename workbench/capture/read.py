@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from workbench.capture.capture import Capture
-from workbench.capture.errors import CaptureError
+from workbench.capture.errors import CaptureError, reason
 from workbench.capture.schema import (
     COACTIVATION_FILE,
     CURVE_FILE,
@@ -49,17 +49,21 @@ def read_manifest(folder: Path) -> Manifest:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as fault:
         raise CaptureError(
-            f"The manifest of '{folder.name}' is not complete JSON ({fault}): the file is damaged, copy the capture again."
+            f"The manifest of '{folder.name}' is not complete JSON ({reason(fault)}): the file is damaged, copy the capture again."
         ) from fault
     except OSError as fault:
-        raise CaptureError(f"The manifest of '{folder.name}' cannot be read ({fault}): check its permissions.") from fault
+        raise CaptureError(
+            f"The manifest of '{folder.name}' cannot be read ({reason(fault)}): check its permissions."
+        ) from fault
     return parse_manifest(raw, folder.name)
 
 
 def parse_manifest(raw: object, name: str) -> Manifest:
     """Validate a manifest's JSON value; `name` is what the message calls the capture."""
     if not isinstance(raw, dict):
-        raise CaptureError(f"The manifest of '{name}' must be a JSON object, but is a {type(raw).__name__}: copy it again.")
+        raise CaptureError(
+            f"The manifest of '{name}' must be a JSON object, but is a {type(raw).__name__}: copy it again."
+        )
     version = str(raw.get("schema_version", ""))
     major = version.split(".")[0]
     if not major.isdigit():
@@ -125,10 +129,12 @@ def read_tensor(file: Path, name: str) -> np.ndarray:
                 )
             return tensors.get_tensor(name)
     except FileNotFoundError as fault:
-        raise CaptureError(f"'{file.parent.name}' lacks {file.name}: the capture is incomplete, copy it again.") from fault
+        raise CaptureError(
+            f"'{file.parent.name}' lacks {file.name}: the capture is incomplete, copy it again."
+        ) from fault
     except (SafetensorError, OSError, ValueError) as fault:
         raise CaptureError(
-            f"{file.name} of '{file.parent.name}' cannot be read ({fault}): the file is cut or damaged, copy the capture again."
+            f"{file.name} of '{file.parent.name}' cannot be read ({reason(fault)}): the file is cut or damaged, copy the capture again."
         ) from fault
 
 
@@ -142,7 +148,9 @@ def read_capture(folder: Path) -> Capture:
 
 def _open_check(folder: Path, manifest: Manifest) -> None:
     """Touch the header of every file that the manifest lists: a capture cut in half is found on opening, not on a click."""
-    read_tensor(folder / LOAD_FILE, "tokens")  # safetensors checks on opening that the file is as long as its header says
+    read_tensor(
+        folder / LOAD_FILE, "tokens"
+    )  # safetensors checks on opening that the file is as long as its header says
     if "coactivation" in manifest.streams:
         from safetensors import SafetensorError, safe_open
 
@@ -151,7 +159,7 @@ def _open_check(folder: Path, manifest: Manifest) -> None:
                 pass
         except (SafetensorError, OSError) as fault:
             raise CaptureError(
-                f"{COACTIVATION_FILE} of '{folder.name}' is missing or damaged ({fault}): copy the capture again."
+                f"{COACTIVATION_FILE} of '{folder.name}' is missing or damaged ({reason(fault)}): copy the capture again."
             ) from fault
     if "tokens" in manifest.streams:
         for stack in manifest.sampling:
@@ -187,7 +195,7 @@ def read_token_rows(folder: Path, stack: str, columns: Sequence[str] | None = No
             return file.read(columns=None if columns is None else list(columns))
         except (pa.ArrowInvalid, OSError) as fault:
             raise CaptureError(
-                f"tokens/{stack}.parquet of '{folder.name}' cannot be read ({fault}): the file is damaged, copy it again."
+                f"tokens/{stack}.parquet of '{folder.name}' cannot be read ({reason(fault)}): the file is damaged, copy it again."
             ) from fault
 
 
@@ -204,8 +212,10 @@ def _parquet(path: Path):  # type: ignore[no-untyped-def]  # pyarrow.parquet car
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError as fault:
-        raise CaptureError(f"'{path.name}' of the capture is missing, though its manifest lists it: copy it again.") from fault
+        raise CaptureError(
+            f"'{path.name}' of the capture is missing, though its manifest lists it: copy it again."
+        ) from fault
     except (pa.ArrowInvalid, OSError) as fault:
         raise CaptureError(
-            f"'{path.name}' of the capture cannot be read ({fault}): the file is cut or damaged, copy the capture again."
+            f"'{path.name}' of the capture cannot be read ({reason(fault)}): the file is cut or damaged, copy the capture again."
         ) from fault

@@ -141,7 +141,9 @@ class Manifest(Record):
     model: ModelInfo = ModelInfo()
     sites: tuple[Site, ...]
     groups: tuple[Group, ...]
-    grouped_by: str = "modality and role"  # what the groups are: "modality and role", "file", "folder", "column kind", ...
+    grouped_by: str = (
+        "modality and role"  # what the groups are: "modality and role", "file", "folder", "column kind", ...
+    )
     phases: tuple[str, ...] = PHASES
     blocks: int = Field(default=BLOCKS, ge=1)
     documents: int = Field(default=0, ge=0)

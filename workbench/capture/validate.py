@@ -37,7 +37,9 @@ def _fail(capture: Capture, index: int, what: str) -> CaptureError:
 
 def _check_padding(capture: Capture) -> None:
     if not np.isfinite(capture.mass).all():
-        raise CaptureError("A gate weight is not a finite number: the model gave NaN or infinity, check its dtype and input.")
+        raise CaptureError(
+            "A gate weight is not a finite number: the model gave NaN or infinity, check its dtype and input."
+        )
     outside = ~capture.expert_mask
     for name, values in (("count", capture.count), ("mass", capture.mass)):
         if outside.any() and values.transpose(0, 2, 1)[outside].any():

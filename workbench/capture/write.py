@@ -137,4 +137,4 @@ def _existing(path: Path) -> Path:
     for parent in (path, *path.parents):
         if parent.exists():
             return parent
-    return Path(".")
+    return Path()

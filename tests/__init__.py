@@ -1,0 +1,1 @@
+"""The tests mirror the tree: tests/capture/test_read.py tests workbench/capture/read.py."""
