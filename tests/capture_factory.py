@@ -20,12 +20,28 @@ TOKENS_PER_DOCUMENT = 50
 DECODE_SHARE = 0.2  # the last part of every document counts as written in decode steps
 
 
-def make_sites(number: int, experts: int = 16, top_k: int = 2, *, stack: str = "text", part: str = "mlp",
-               first_layer: int = 0, identity_experts: int = 0) -> tuple[Site, ...]:
+def make_sites(
+    number: int,
+    experts: int = 16,
+    top_k: int = 2,
+    *,
+    stack: str = "text",
+    part: str = "mlp",
+    first_layer: int = 0,
+    identity_experts: int = 0,
+) -> tuple[Site, ...]:
     """`number` like sites of one stack, layers counted from `first_layer`."""
     return tuple(
-        Site(id=f"{stack}_{layer}_{part}", stack=stack, layer=layer, part=part, module=f"model.{stack}.layers.{layer}.{part}",
-             experts=experts, top_k=top_k, identity_experts=identity_experts)
+        Site(
+            id=f"{stack}_{layer}_{part}",
+            stack=stack,
+            layer=layer,
+            part=part,
+            module=f"model.{stack}.layers.{layer}.{part}",
+            experts=experts,
+            top_k=top_k,
+            identity_experts=identity_experts,
+        )
         for layer in range(first_layer, first_layer + number)
     )
 
@@ -87,9 +103,13 @@ def make_capture(
     random = np.random.default_rng(seed + 1)
 
     group = np.repeat(np.arange(len(all_groups)), numbers)  # [T], the group of each token
-    position = np.concatenate([np.arange(n) % TOKENS_PER_DOCUMENT for n in numbers] or [np.zeros(0, int)]).astype(np.int64)
+    position = np.concatenate([np.arange(n) % TOKENS_PER_DOCUMENT for n in numbers] or [np.zeros(0, int)]).astype(
+        np.int64
+    )
     number_in_group = np.concatenate([np.arange(n) // TOKENS_PER_DOCUMENT for n in numbers] or [np.zeros(0, int)])
-    document = np.array([f"{all_groups[g].name}-{d}" for g, d in zip(group, number_in_group, strict=True)], dtype=object)
+    document = np.array(
+        [f"{all_groups[g].name}-{d}" for g, d in zip(group, number_in_group, strict=True)], dtype=object
+    )
     names = sorted(set(document))
     block_by_name = {name: block_of(str(name), blocks) for name in names}
     block = np.array([block_by_name[name] for name in document], dtype=np.int64)
@@ -132,8 +152,14 @@ def make_capture(
     rows = None
     if token_rows:
         rows = {
-            stack: _rows(document, position, group, phase, all_groups,
-                         {site.id: chosen[site.id] for site in all_sites if site.stack == stack})
+            stack: _rows(
+                document,
+                position,
+                group,
+                phase,
+                all_groups,
+                {site.id: chosen[site.id] for site in all_sites if site.stack == stack},
+            )
             for stack in stacks
         }
     fields: dict[str, Any] = {
@@ -148,13 +174,17 @@ def make_capture(
         "sampling": {
             stack: Sampling(kept=len(group), seen=len(group), documents_kept=len(names), documents_seen=len(names))
             for stack in stacks
-        } if token_rows else {},
+        }
+        if token_rows
+        else {},
         "streams": tuple(streams),
     }
     return Capture(Manifest(**(fields | manifest_fields)), load, coactivation=square, tokens=rows)
 
 
-def _route(logits: np.ndarray, group: np.ndarray, top_k: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _route(
+    logits: np.ndarray, group: np.ndarray, top_k: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Experts int64 [T, K], highest gate weight first, and gate weights float64 [T, K] that sum to 1."""
     ids = np.zeros((len(group), top_k), dtype=np.int64)
     weights = np.zeros((len(group), top_k), dtype=np.float64)
@@ -172,8 +202,14 @@ def _route(logits: np.ndarray, group: np.ndarray, top_k: int, random: np.random.
     return ids, weights.astype(np.float16).astype(np.float64)  # as exact as the rows keep them, so that sums agree
 
 
-def _rows(document: np.ndarray, position: np.ndarray, group: np.ndarray, phase: np.ndarray, groups: Sequence[Group],
-          chosen: dict[str, tuple[np.ndarray, np.ndarray]]) -> Any:
+def _rows(
+    document: np.ndarray,
+    position: np.ndarray,
+    group: np.ndarray,
+    phase: np.ndarray,
+    groups: Sequence[Group],
+    chosen: dict[str, tuple[np.ndarray, np.ndarray]],
+) -> Any:
     import pyarrow as pa
 
     token_id = (position * 7 + group * 3) % len(WORDS)

@@ -112,7 +112,9 @@ def test_worker_survives_a_failure_and_a_pause() -> None:
 
     failed = jobs.start("fails", fail).wait(WAIT)
     assert failed.state == "failed"
-    assert failed.error is not None and "ValueError: no such thing" in failed.error and "second line" not in failed.error
+    assert (
+        failed.error is not None and "ValueError: no such thing" in failed.error and "second line" not in failed.error
+    )
     assert jobs.start("works", lambda task: 1).wait(WAIT).result == 1
 
 
@@ -120,10 +122,10 @@ def test_list_is_newest_first_and_forgets_the_oldest_finished() -> None:
     jobs = JobList(keep=2)
     for number in range(5):
         jobs.start(str(number), lambda task: None).wait(WAIT)
-    titles = [snapshot.title for snapshot in jobs.list()]
+    titles = [snapshot.title for snapshot in jobs.snapshots()]
     assert titles == ["4", "3", "2"]  # two kept, and the one that was just started
     jobs.clear()
-    assert jobs.list() == [] and not jobs.busy
+    assert jobs.snapshots() == [] and not jobs.busy
 
 
 def test_clear_keeps_what_is_running() -> None:
@@ -131,7 +133,7 @@ def test_clear_keeps_what_is_running() -> None:
     jobs.start("done", lambda task: None).wait(WAIT)
     running = jobs.start("running", lambda task: go.wait(WAIT))
     jobs.clear()
-    assert [snapshot.title for snapshot in jobs.list()] == ["running"] and jobs.busy
+    assert [snapshot.title for snapshot in jobs.snapshots()] == ["running"] and jobs.busy
     go.set()
     running.wait(WAIT)
 
@@ -158,7 +160,9 @@ def test_every_error_is_one_short_line(fault: BaseException, expected: str) -> N
     assert expected in said and "\n" not in said and len(said) < 400
 
 
-@pytest.mark.parametrize(("done", "total", "fraction"), [(5, 10, 0.5), (12, 10, 1.0), (-1, 10, 0.0), (5, None, None), (0, 0, None)])
+@pytest.mark.parametrize(
+    ("done", "total", "fraction"), [(5, 10, 0.5), (12, 10, 1.0), (-1, 10, 0.0), (5, None, None), (0, 0, None)]
+)
 def test_fraction_stays_inside_its_bounds(done: int, total: int | None, fraction: float | None) -> None:
     snapshot = Snapshot(1, "t", "running", "s", done, total, 0.0, None, None, False)
     assert snapshot.fraction == fraction

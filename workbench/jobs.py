@@ -203,7 +203,7 @@ class JobList:
             self._forget()
         return job
 
-    def list(self) -> list[Snapshot]:
+    def snapshots(self) -> list[Snapshot]:
         """Every job in the list, newest first."""
         with self._lock:
             jobs = list(self._jobs.values())
@@ -228,7 +228,7 @@ class JobList:
     @property
     def busy(self) -> bool:
         """Whether a job waits or runs."""
-        return any(not snapshot.finished for snapshot in self.list())
+        return any(not snapshot.finished for snapshot in self.snapshots())
 
     def _forget(self) -> None:
         finished = [number for number, job in self._jobs.items() if job.snapshot().finished]
@@ -254,7 +254,9 @@ def sentence(fault: BaseException) -> str:
     if isinstance(fault, WorkbenchError):
         return str(fault)
     if isinstance(fault, MemoryError) or "out of memory" in str(fault).lower():
-        return "The memory was not enough for this work: close other programs, or choose a smaller model, batch or length."
+        return (
+            "The memory was not enough for this work: close other programs, or choose a smaller model, batch or length."
+        )
     lines = str(fault).strip().splitlines()
     what = f"{type(fault).__name__}: {lines[0][:200]}" if lines else type(fault).__name__
     return f"The work stopped on an error that was not foreseen ({what}): the log of the program has the details."

@@ -18,8 +18,12 @@ class Status:
 
 
 @contextlib.contextmanager
-def report() -> Iterator[Status]:
-    """Run a command's work: a :class:`WorkbenchError` or a failed write is printed to standard error as one sentence."""
+def report(stopped: str = "Stopped.") -> Iterator[Status]:
+    """Run a command's work: a :class:`WorkbenchError` or a failed write is printed to standard error as one sentence.
+
+    Args:
+        stopped: what to say when the user interrupts.
+    """
     status = Status()
     try:
         yield status
@@ -27,8 +31,11 @@ def report() -> Iterator[Status]:
         print(error, file=sys.stderr)
         status.code = 1
     except OSError as error:
-        print(f"Expected to read or write {error.filename or 'a file'}, but the system said '{error.strerror}': mend that and run again.", file=sys.stderr)
+        print(
+            f"Expected to read or write {error.filename or 'a file'}, but the system said '{error.strerror}': mend that and run again.",
+            file=sys.stderr,
+        )
         status.code = 1
     except KeyboardInterrupt:
-        print("Stopped; with --resume the run goes on from its last checkpoint.", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         status.code = 130

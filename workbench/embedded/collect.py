@@ -11,6 +11,7 @@ import json
 import sys
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -19,7 +20,13 @@ from workbench.embedded import KINDS, sources
 from workbench.embedded.cli import report
 from workbench.embedded.corpus import Document, EmbeddedError
 
-SUFFIXES = {"prose": (".txt",), "dialogue": (".txt",), "code": (".py",), "tables": (".csv",), "german": (".txt", ".html", ".htm")}
+SUFFIXES = {
+    "prose": (".txt",),
+    "dialogue": (".txt",),
+    "code": (".py",),
+    "tables": (".csv",),
+    "german": (".txt", ".html", ".htm"),
+}
 EXTENSION = {"code": "py", "tables": "csv"}
 PER_TABLE = 500_000
 """Characters taken from one table at most."""
@@ -71,14 +78,21 @@ def collect(named: dict[str, list[Path]], out: Path, most: int, progress: bool =
     records = []
     for kind, paths in named.items():
         found: dict[str, tuple[Document, str, str]] = {}
+        names: set[str] = set()
         for root in paths:
             for path in tqdm(sources.files(root, SUFFIXES[kind]), desc=kind, disable=not progress):
-                licence = sources.licence_of(path, "PSF-2.0 (CPython standard library)" if kind == "code" else "not stated")
+                licence = sources.licence_of(
+                    path, "PSF-2.0 (CPython standard library)" if kind == "code" else "not stated"
+                )
                 base = path.name if path == root else str(path.relative_to(root))
                 stem = "-".join(Path(base).with_suffix("").parts)
                 for number, text in enumerate(documents_of(kind, path)):
                     document = Document(kind, f"{stem}-{number:04d}.{EXTENSION.get(kind, 'txt')}", text)
-                    found.setdefault(document.digest, (document, base, licence))
+                    if document.name in names:  # two folders with a file of the same name
+                        document = replace(document, name=f"{document.digest[:8]}-{document.name}")
+                    if document.digest not in found:
+                        names.add(document.name)
+                        found[document.digest] = (document, base, licence)
         kept, size = [], 0
         for digest in sorted(found):
             if size >= most:
@@ -86,7 +100,9 @@ def collect(named: dict[str, list[Path]], out: Path, most: int, progress: bool =
             kept.append(found[digest])
             size += len(found[digest][0].text)
         if not kept:
-            raise EmbeddedError(f"Expected text of the kind '{kind}', but its sources gave no document of {sources.SMALLEST} characters or more.")
+            raise EmbeddedError(
+                f"Expected text of the kind '{kind}', but its sources gave no document of {sources.SMALLEST} characters or more."
+            )
         (out / kind).mkdir(parents=True)
         for document, source, licence in sorted(kept, key=lambda item: item[0].name):
             (out / kind / document.name).write_text(document.text, encoding="utf-8")
@@ -117,7 +133,9 @@ def parser() -> argparse.ArgumentParser:
             help=f"files or folders ({', '.join(SUFFIXES[kind])}) with {kind}; {says}",
         )  # fmt: skip
     made.add_argument("--out", type=Path, required=True, help="the data root to make")
-    made.add_argument("--most", type=float, default=6.0, metavar="MB", help="millions of characters of one kind at most (default 6)")
+    made.add_argument(
+        "--most", type=float, default=6.0, metavar="MB", help="millions of characters of one kind at most (default 6)"
+    )
     return made
 
 
@@ -125,9 +143,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     chosen = parser().parse_args(arguments)
     with report() as status:
-        written = collect({kind: getattr(chosen, kind) for kind in KINDS}, chosen.out, int(chosen.most * 1e6), progress=True)
+        written = collect(
+            {kind: getattr(chosen, kind) for kind in KINDS}, chosen.out, int(chosen.most * 1e6), progress=True
+        )
         for kind, size in written.items():
-            print(f"{kind:10} {size / 1e6:6.2f} million characters in {len(list((chosen.out / kind).iterdir()))} documents")
+            print(
+                f"{kind:10} {size / 1e6:6.2f} million characters in {len(list((chosen.out / kind).iterdir()))} documents"
+            )
     return status.code
 
 

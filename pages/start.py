@@ -1,0 +1,70 @@
+"""Start: what can I do here, and with what?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts.cards import show_cards
+from pages.parts.frame import framed, open_place
+from pages.parts.machine import machine_line
+from pages.parts.opening import show_opening, show_upload_fault
+from workbench import session
+
+
+def main() -> None:
+    """Draw the page."""
+    places = session.places()
+    st.title("See which experts take which tokens")
+    st.caption(f":material/memory: {machine_line()}")
+    said = st.session_state.pop("start.said", None)
+    if said:
+        st.toast(said)
+    _ways_in(places)
+    st.header("Captures")
+    if places:
+        show_cards(places)
+    else:
+        st.info(
+            "No capture is at hand yet. Make one from your own files below, or run `make app` again in a full checkout: "
+            "the shipped captures lie in sample_data/captures."
+        )
+    st.subheader("Open another capture")
+    show_opening()
+    show_upload_fault()
+
+
+def _ways_in(places: list[session.Place]) -> None:
+    first = next((place for place in places if place.fault is None), None)
+    routing, extraction, smaller = st.columns(3)
+    with routing, st.container(border=True, height="stretch"):
+        st.markdown("**:material/grid_on: See routing**")
+        st.caption(
+            "Which experts take which tokens, layer by layer, for every kind of input; click a cell to read the tokens."
+        )
+        why = None if first is not None else "There is no capture to show yet: make or open one below."
+        if (
+            st.button("See routing", key="start.way.routing", type="primary", disabled=first is None, help=why)
+            and first
+        ):
+            open_place(first)
+    with extraction, st.container(border=True, height="stretch"):
+        st.markdown("**:material/format_quote: Try extraction**")
+        st.caption(
+            "Entities, relations, events and sentiment of a text, in a schema of your own, with the evidence beside."
+        )
+        st.button(
+            "Try extraction", key="start.way.extraction", disabled=True,
+            help="Not in this version: the extraction engines come later. Routing works today.",
+        )  # fmt: skip
+    with smaller, st.container(border=True, height="stretch"):
+        st.markdown("**:material/compress: Find a smaller model**")
+        st.caption(
+            "Quality against latency of sub-models with fewer layers, experts or choices, measured on this machine."
+        )
+        st.button(
+            "Find a smaller model", key="start.way.smaller", disabled=True,
+            help="Not in this version: sweeps over sub-models come later. Routing works today.",
+        )  # fmt: skip
+
+
+framed(main)

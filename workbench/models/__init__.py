@@ -1,0 +1,36 @@
+"""Models: find them, say what they need, load them; only `load_model` itself imports torch and transformers.
+
+    from workbench.models import LoadOptions, load_model
+    loaded = load_model("owner/model", LoadOptions(dtype="bfloat16"))
+"""
+
+from workbench.models.families import families
+from workbench.models.files import (
+    EmbeddedModel,
+    ListedModel,
+    ModelError,
+    ModelSource,
+    cached_models,
+    embedded_models,
+    find_model,
+)
+from workbench.models.load import LoadedModel, LoadOptions, load_model
+from workbench.models.memory import MemoryEstimate, NotEnoughMemoryError, Workload, estimate_memory
+
+__all__ = [
+    "EmbeddedModel",
+    "ListedModel",
+    "LoadOptions",
+    "LoadedModel",
+    "NotEnoughMemoryError",
+    "MemoryEstimate",
+    "ModelError",
+    "ModelSource",
+    "Workload",
+    "cached_models",
+    "embedded_models",
+    "estimate_memory",
+    "families",
+    "find_model",
+    "load_model",
+]

@@ -1,0 +1,81 @@
+"""Which device and which number format, and why: an automatic choice always returns its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from workbench.models.files import ModelError
+
+DTYPES = {
+    "float32": "float32", "fp32": "float32", "f32": "float32",
+    "bfloat16": "bfloat16", "bf16": "bfloat16",
+    "float16": "float16", "fp16": "float16", "half": "float16",
+}  # fmt: skip
+
+
+class Choice(NamedTuple):
+    name: str
+    reason: str
+
+
+def choose_device(wish: str) -> Choice:
+    """The device to load on.
+
+    Args:
+        wish: "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises:
+        ModelError: if that device is not here.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wish == "auto":
+        if gpus:
+            return Choice("cuda:0", f"device cuda:0, because this machine has {gpus} GPU{'s' if gpus > 1 else ''}")
+        if torch.backends.mps.is_available():
+            return Choice("mps", "device mps, because this machine has an Apple GPU")
+        return Choice("cpu", "device cpu, because torch sees no GPU here")
+    if wish == "cpu":
+        return Choice("cpu", "device cpu, as asked")
+    kind, _, index = wish.partition(":")
+    if kind == "cuda" and (not index or index.isdigit()):
+        if not gpus:
+            raise ModelError(f"--device {wish} asks for a GPU, but torch sees none here: use --device cpu, or install a CUDA build of torch.")
+        if int(index or 0) >= gpus:
+            raise ModelError(f"--device {wish} asks for GPU number {index}, but the last of the {gpus} here is cuda:{gpus - 1}.")
+        return Choice(f"cuda:{int(index or 0)}", f"device {wish}, as asked")
+    if wish == "mps":
+        if not torch.backends.mps.is_available():
+            raise ModelError("--device mps asks for an Apple GPU, but torch sees none here: use --device cpu.")
+        return Choice("mps", "device mps, as asked")
+    raise ModelError(f"--device must be auto, cpu, cuda, cuda:N or mps, not '{wish}'.")
+
+
+def choose_dtype(wish: str, device: Choice, fits: Callable[[str], bool]) -> Choice:
+    """The number format of the weights.
+
+    Args:
+        wish: "auto" or a format's name.
+        device: where the model goes.
+        fits: whether the weights fit there in a given format.
+
+    Raises:
+        ModelError: for an unknown name.
+    """
+    if wish != "auto":
+        if wish not in DTYPES:
+            raise ModelError(f"--dtype must be auto, float32, bfloat16 or float16, not '{wish}'.")
+        return Choice(DTYPES[wish], f"dtype {DTYPES[wish]}, as asked")
+    if device.name.startswith("cuda"):
+        import torch
+
+        if torch.cuda.is_bf16_supported():
+            return Choice("bfloat16", "dtype bfloat16, because GPUs run it fastest and most models were trained in it")
+        return Choice("float16", "dtype float16, because this GPU has no bfloat16")
+    if device.name == "mps":
+        return Choice("float16", "dtype float16, because Apple GPUs run it fastest")
+    if fits("float32") or not fits("bfloat16"):
+        return Choice("float32", "dtype float32, because CPUs run it fastest and near-ties between experts are told apart")
+    return Choice("bfloat16", "dtype bfloat16, because float32 does not fit into memory")
