@@ -60,6 +60,7 @@ class StackCount:
     calls: int = 0
     tokens: int = 0
     excluded: dict[str, int] = field(default_factory=dict)
+    by_group: dict[int, int] = field(default_factory=dict)  # group index -> tokens counted
 
 
 class Collector:
@@ -141,6 +142,10 @@ class Collector:
                     count.excluded[REASONS[code]] = count.excluded.get(REASONS[code], 0) + found[code]
             if found[0] < len(documents):
                 kept = (reason == 0).nonzero().squeeze(1)
+        in_group = torch.bincount(group if kept is None else group[kept], minlength=len(self.groups.names))
+        for index, number in enumerate(in_group.tolist()):
+            if number:
+                count.by_group[index] = count.by_group.get(index, 0) + number
         pair = self.documents.blocks(documents) * len(PHASES) + phase
         used, local = np.unique(pair, return_inverse=True)
         groups = len(self.groups.names)
