@@ -382,7 +382,7 @@ class Collector:
     def _mark_finished(self, stack: int, calls: list[Call]) -> None:
         """Mark as padding what generation feeds to a row that has ended, which the attention mask calls real.
 
-        Where the pad id can also be a real token (it is an end id), only what comes after the first end is padding.
+        A pad id before any end id is a token that the model wrote; without known end ids every pad id is padding.
         """
         pad, eos = self.settings.endings.pad, self.settings.endings.eos
         if pad is None:
@@ -395,7 +395,7 @@ class Collector:
             rows = sequence[0].rows
             tokens = torch.cat([call.input_ids for call in sequence], dim=1)  # type: ignore[misc]
             padding = tokens == pad
-            if pad in eos:
+            if eos:
                 ends = torch.zeros_like(padding)
                 for end in eos:
                     ends |= tokens == end

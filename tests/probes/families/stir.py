@@ -28,6 +28,10 @@ def stir(model: PreTrainedModel, seed: int = 0) -> None:
     for module in model.modules():
         if type(module).__name__ in rules:
             _stir_router(module, generator)
+        # transformers 5.23 leaves the experts of Qwen3-Omni's talker as the memory happened to be.
+        if type(module).__name__ == "Qwen3OmniMoeTalkerTextExperts":
+            for tensor in module.parameters():
+                tensor.copy_(0.02 * torch.randn(tensor.shape, generator=generator))
 
 
 def _stir_router(router: nn.Module, generator: torch.Generator) -> None:
