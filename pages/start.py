@@ -8,6 +8,7 @@ from pages.parts.cards import show_cards
 from pages.parts.frame import framed, open_place
 from pages.parts.machine import machine_line
 from pages.parts.opening import show_opening, show_upload_fault
+from pages.parts.words import plain
 from workbench import session
 
 
@@ -19,6 +20,9 @@ def main() -> None:
     said = st.session_state.pop("start.said", None)
     if said:
         st.toast(said)
+    fault = st.session_state.pop("start.fault", None)
+    if fault:
+        st.error(plain(fault, limit=400))
     _ways_in(places)
     st.header("Captures")
     if places:

@@ -125,10 +125,21 @@ def confirm_delete(place: session.Place) -> None:
     """Ask once more, then delete."""
     st.markdown(f"**{plain(place.name)}** goes from your library for good. Files that you exported from it stay.")
     row = st.container(horizontal=True)
-    if row.button("Delete for good", key="start.delete.yes", type="primary"):
-        _act(lambda: session.library().delete(place.path.name), "The capture was deleted.")
+    if row.button(
+        "Delete for good", key="start.delete.yes", type="primary", on_click=_delete_now, args=(place.path.name,)
+    ):
+        st.rerun()
     if row.button("Keep it", key="start.delete.no"):
         st.rerun()
+
+
+def _delete_now(name: str) -> None:
+    try:
+        session.library().delete(name)
+    except WorkbenchError as fault:
+        st.session_state["start.fault"] = str(fault)
+    else:
+        st.session_state["start.said"] = "The capture was deleted."
 
 
 def _act(work, said: str) -> None:  # type: ignore[no-untyped-def]

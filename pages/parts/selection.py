@@ -151,6 +151,8 @@ def settle(capture_id: str, known: Mapping[str, Field], state: Any, address: Map
     else:
         chosen = {name: field.default for name, field in known.items()} | kept | widgets
     chosen = {name: value if _allowed(value, known[name]) else known[name].default for name, value in chosen.items()}
+    if chosen["site"] is None or chosen["expert"] is None:  # a cell is both or neither
+        chosen["site"] = chosen["expert"] = None
     for name, value in chosen.items():
         state[key(name)] = value
     return chosen

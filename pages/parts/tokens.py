@@ -103,13 +103,18 @@ def _choose_cell(capture: Capture, cell: Cell) -> None:
         key=site_key,
         format_func=lambda site: site_title(capture.site(site)).capitalize(),
         on_change=_take_cell,
+        args=(capture,),
     )
-    right.selectbox("Expert", range(capture.site(cell[0]).experts), key=expert_key, on_change=_take_cell)
+    right.selectbox(
+        "Expert", range(capture.site(cell[0]).experts), key=expert_key, on_change=_take_cell, args=(capture,)
+    )
 
 
-def _take_cell() -> None:
-    st.session_state[key("site")] = st.session_state[key("cell.site")]
-    st.session_state[key("expert")] = st.session_state[key("cell.expert")]
+def _take_cell(capture: Capture) -> None:
+    site = st.session_state[key("cell.site")]
+    st.session_state[key("site")] = site
+    # A layer may have fewer experts than the one before it.
+    st.session_state[key("expert")] = min(st.session_state[key("cell.expert")], capture.site(site).experts - 1)
 
 
 def _filter(capture: Capture, chosen: Mapping[str, Any], single_group: bool) -> str | None:

@@ -24,7 +24,9 @@ def test_empty_library_says_what_to_do(dashboard: Dashboard, words: Words) -> No
     app = dashboard.open()
     assert not app.exception
     assert "No capture is at hand yet" in words(app)
-    assert app.button(key="start.way.routing").disabled and "make or open one" in app.button(key="start.way.routing").help
+    assert (
+        app.button(key="start.way.routing").disabled and "make or open one" in app.button(key="start.way.routing").help
+    )
 
 
 def test_device_and_memory_are_named(dashboard: Dashboard, words: Words) -> None:
@@ -42,7 +44,13 @@ def test_card_shows_model_groups_and_n(dashboard: Dashboard, words: Words) -> No
     app = dashboard.open()
     said = words(app)
     assert not app.exception
-    for expected in ("**mine**", "synthetic/moe", "3 layers of 8 experts, 2 chosen", "2 groups: Text, Image und\\.", "n = 200 tokens in 5 documents"):
+    for expected in (
+        "**mine**",
+        "synthetic/moe",
+        "3 layers of 8 experts, 2 chosen",
+        "2 groups: Text, Image und\\.",
+        "n = 200 tokens in 5 documents",
+    ):
         assert expected in said, expected
     assert "my \\*own\\* words" in said  # the user's signs are words, not Markdown
     assert app.button(key=f"start.open.{place.id}")
@@ -148,7 +156,10 @@ def test_folder_elsewhere_is_opened_where_it_lies(dashboard: Dashboard, words: W
     assert session.find(identity) is None and outside.is_dir()
 
 
-@pytest.mark.parametrize(("typed", "sentence"), [("", "field is empty"), ("/no/such/folder", "nothing is there"), ("{tmp}", "no manifest\\.json")])
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [("", "field is empty"), ("/no/such/folder", "nothing is there"), ("{tmp}", "no manifest\\.json")],
+)
 def test_wrong_folder_is_a_sentence(dashboard: Dashboard, words: Words, typed: str, sentence: str) -> None:
     app = dashboard.open()
     app.text_input(key="start.path").input(typed.replace("{tmp}", str(dashboard.samples)))
@@ -170,7 +181,11 @@ def test_broken_uploads_are_sentences_and_leave_nothing(dashboard: Dashboard, wo
     foreign = io.BytesIO()
     with zipfile.ZipFile(foreign, "w") as archive:
         archive.writestr("../escape.txt", "x")
-    for content, sentence in ((b"no zip at all", "not a whole zip"), (whole[: len(whole) // 2], "not a whole zip"), (foreign.getvalue(), "not a capture")):
+    for content, sentence in (
+        (b"no zip at all", "not a whole zip"),
+        (whole[: len(whole) // 2], "not a whole zip"),
+        (foreign.getvalue(), "not a capture"),
+    ):
         app = dashboard.open()
         app.file_uploader(key="start.upload").upload("bad.capture.zip", content, "application/zip").run()
         assert not app.exception and sentence in words(app), sentence
