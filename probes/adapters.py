@@ -148,7 +148,9 @@ def logits_of(output: Any, experts: int) -> Tensor | None:
     """Full router scores [T, >= E] in whatever a router returned: its first floating tensor with a column an expert."""
     found = output if isinstance(output, (tuple, list)) else (output,)
     # Llama4's dense scores are 0 off the top-k; its logits come second and are the ones wanted: prefer the later of two.
-    wide = [x for x in found if isinstance(x, Tensor) and x.is_floating_point() and x.dim() >= 2 and x.shape[-1] >= experts]
+    wide = [
+        x for x in found if isinstance(x, Tensor) and x.is_floating_point() and x.dim() >= 2 and x.shape[-1] >= experts
+    ]
     if not wide:
         return None
     same = [x for x in wide if x.shape[-1] == wide[0].shape[-1]]
@@ -346,7 +348,9 @@ class JetMoe(Adapter):
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, facts: Facts) -> Routing | None:
         order, _, gates, sizes, _ = output
         sizes = torch.as_tensor(sizes, device=order.device)
-        by_expert = torch.repeat_interleave(torch.arange(len(sizes), device=order.device), sizes, output_size=len(order))
+        by_expert = torch.repeat_interleave(
+            torch.arange(len(sizes), device=order.device), sizes, output_size=len(order)
+        )
         ids = torch.empty_like(by_expert).scatter_(0, order, by_expert)
         weights = torch.empty_like(gates.detach()).scatter_(0, order, gates.detach())
         return Routing(ids.view(-1, facts.top_k), weights.view(-1, facts.top_k))

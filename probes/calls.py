@@ -163,6 +163,16 @@ def padding_of(mask: Any, shape: tuple[int, int], past: int) -> Tensor | None:
     return None
 
 
+def trailing_padding(input_ids: Tensor, pad: int) -> Tensor:
+    """bool [B, T]: the run of pad ids at the end of each row, its first token never among them.
+
+    A decoder that is trained on labels gets its input padded and no mask; its first token often is the pad id itself.
+    """
+    run = (input_ids == pad).flip(1).long().cumprod(dim=1).flip(1).bool()
+    run[:, :1] = False
+    return run
+
+
 def prefix_mask(input_ids: Tensor, padding: Tensor | None, prefix: tuple[int, ...]) -> Tensor:
     """bool [B, T]: tokens of the prompt `prefix` at the start of the rows that begin with it."""
     real = torch.ones_like(input_ids, dtype=torch.bool) if padding is None else ~padding

@@ -81,6 +81,7 @@ class Collector:
         self.counts = [StackCount() for _ in stacks]
         self.fired = [0] * len(sites)  # calls of each site
         self.top_k = [site.site.top_k for site in sites]
+        self._recorded = [False] * len(sites)
         self.tallies: dict[tuple[int, int, int, torch.device], Tally] = {}
         self.rows = [TokenRows(settings.max_tokens, settings.seed, self.documents.name) for _ in stacks]
         self._of_stack = [tuple(n for n, site in enumerate(sites) if site.site.stack == stack) for stack in stacks]
@@ -154,7 +155,9 @@ class Collector:
         if self.settings.tokens:
             self._keep_rows(stack, calls, documents, phase, modality, role, group, reason)
 
-    def _count(self, stack: int, calls: list[Call], cells: Tensor, used: list[int], groups: int, kept: Tensor | None) -> None:
+    def _count(
+        self, stack: int, calls: list[Call], cells: Tensor, used: list[int], groups: int, kept: Tensor | None
+    ) -> None:
         whole: dict[tuple[int, torch.device, torch.dtype], list[tuple[int, Tensor, Tensor]]] = {}
         inside = cells if kept is None else cells[kept]
         for site, entries in self._by_site(calls).items():
@@ -219,20 +222,23 @@ class Collector:
         parts = []
         for number, routing, seen in entries:
             device = routing.ids.device
-            local = torch.arange(calls[number].tokens, device=device) if seen is None else seen.nonzero().squeeze(1).to(device)
+            local = (
+                torch.arange(calls[number].tokens, device=device)
+                if seen is None
+                else seen.nonzero().squeeze(1).to(device)
+            )
             parts.append(local + int(starts[number]))
         return torch.cat(parts)
 
     def _check_width(self, site: int, ids: Tensor) -> None:
         """Top-k as executed: taken from the first record, and the same in every later one."""
         width = ids.shape[-1]
-        if width == self.top_k[site]:
-            return
-        if self.fired[site] and any(site in tally.sites and any(True for _ in tally.count) for tally in self.tallies.values()):
+        if self._recorded[site] and width != self.top_k[site]:
             raise ProbeError(
                 f"Site {self.sites[site].site.id} chose {self.top_k[site]} experts a token and now {width}: record runs with a "
                 "different top-k in captures of their own."
             )
+        self._recorded[site] = True
         self.top_k[site] = width
 
     # ------------------------------------------------------------------ labels of tokens
@@ -252,8 +258,10 @@ class Collector:
             if other.pooled or other.input_ids is None or len(documents) < 2:
                 continue
             codes = self.settings.placeholders.modality(other.input_ids)
-            for kind in (IMAGE, VIDEO) if codes is not None else ():
-                shares = (codes == kind).sum(dim=1).cpu().numpy()
+            if codes is None:
+                continue
+            for kind in (IMAGE, VIDEO):
+                shares = torch.eq(codes, kind).sum(dim=1).cpu().numpy()
                 total = int(shares.sum())
                 if total and call.tokens % total == 0:
                     return np.repeat(repeat_rows(documents, len(shares)), shares * (call.tokens // total))
@@ -300,12 +308,17 @@ class Collector:
 
     def _group(self, calls: list[Call], modality: Tensor | int, role: Tensor | int, device: torch.device) -> Tensor:
         """int64 [N], group index of every token."""
-        named = [call.rows.groups_of(call.shape, call.decode) if not call.pooled else self._pooled_groups(call) for call in calls]
+        named = [
+            call.rows.groups_of(call.shape, call.decode) if not call.pooled else self._pooled_groups(call)
+            for call in calls
+        ]
         tokens = sum(call.tokens for call in calls)
         by_modality: Tensor | None = None
         if any(part is None for part in named):
             index = self.groups.default_indices()
-            table = torch.tensor([[index[default_group(m, r)] for r in (0, 1)] for m in range(UNKNOWN + 1)], device=device)
+            table = torch.tensor(
+                [[index[default_group(m, r)] for r in (0, 1)] for m in range(UNKNOWN + 1)], device=device
+            )
             by_modality = table[modality, role]
             by_modality = by_modality.expand(tokens) if by_modality.dim() == 0 else by_modality
         if all(part is None for part in named):
@@ -327,7 +340,9 @@ class Collector:
         by_document = dict(zip(call.rows.row_documents.tolist(), call.rows.row_groups.tolist(), strict=True))
         return np.array([by_document[number] for number in self._rows_of_patches(call).tolist()], dtype=np.int64)
 
-    def _reasons(self, calls: list[Call], documents: np.ndarray, modality: Tensor | int, device: torch.device) -> Tensor | None:
+    def _reasons(
+        self, calls: list[Call], documents: np.ndarray, modality: Tensor | int, device: torch.device
+    ) -> Tensor | None:
         """uint8 [N], why a token is in no group (0: it is in one); None if every token is."""
         reason: Tensor | None = None
 
@@ -433,7 +448,8 @@ class Collector:
             return
         start, end = self._offsets(calls)
         ids = [
-            np.full(call.tokens, -1, np.int64) if call.input_ids is None else as_array(call.input_ids).reshape(-1) for call in calls
+            np.full(call.tokens, -1, np.int64) if call.input_ids is None else as_array(call.input_ids).reshape(-1)
+            for call in calls
         ]
         length = len(documents)
         fields = {
@@ -465,7 +481,11 @@ class Collector:
                 saw = present[keep]
                 # Rows of a site come in the order of its calls, which is the order of the tokens.
                 place = torch.as_tensor(np.flatnonzero(keep[where])).to(chosen_ids.device)
-            sites[site] = (saw, *_ranked(chosen_ids[place], weights[place]), _half(None if scores is None else scores[place]))
+            sites[site] = (
+                saw,
+                *_ranked(chosen_ids[place], weights[place]),
+                _half(None if scores is None else scores[place]),
+            )
         rows.add(Chunk({name: values[keep] for name, values in fields.items()}, sites))
 
     def _by_site_quietly(self, calls: list[Call]) -> dict[int, list[tuple[int, Any, Tensor | None]]]:

@@ -78,7 +78,12 @@ class GateAndExperts(Adapter):
             covers=(experts,),
             promise=Promise("softmax (assumed)", rule, 1.0 if normalised else None, 1.0, signed=False),
             witnesses=tuple(experts.values() if isinstance(experts, nn.ModuleDict) else experts),  # type: ignore[arg-type]
-            flags=(("recomputed", "softmax and top-k are repeated from the gate's logits and checked against the experts' input"),),
+            flags=(
+                (
+                    "recomputed",
+                    "softmax and top-k are repeated from the gate's logits and checked against the experts' input",
+                ),
+            ),
         )
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, facts: Facts) -> Routing | None:

@@ -47,7 +47,10 @@ class RouterRerun:
             start = before.pop()
             if output is None or any(record.site == number for record in call.records[start:]):
                 return
-            hidden = next((part for part in (*args, *kwargs.values()) if isinstance(part, Tensor) and part.is_floating_point()), None)
+            hidden = next(
+                (part for part in (*args, *kwargs.values()) if isinstance(part, Tensor) and part.is_floating_point()),
+                None,
+            )
             if hidden is not None:
                 call.records.append(Record(number, self._ask(number, router, hidden)))
                 self.recomputed.add(number)
@@ -62,7 +65,9 @@ class RouterRerun:
         site = self._sites[number].site
         with torch.no_grad():
             output = router(hidden.detach().reshape(-1, hidden.shape[-1]))
-        parts = [part for part in (output if isinstance(output, (tuple, list)) else (output,)) if isinstance(part, Tensor)]
+        parts = [
+            part for part in (output if isinstance(output, (tuple, list)) else (output,)) if isinstance(part, Tensor)
+        ]
         chosen = [part for part in parts if part.dim() == 2 and part.shape[-1] == site.top_k]
         ids = next((part for part in chosen if not part.is_floating_point()), None)
         weights = next((part for part in reversed(chosen) if part.is_floating_point()), None)

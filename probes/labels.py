@@ -134,7 +134,9 @@ class Rows:
     def resolved(self) -> bool:
         return self.row_documents is not None
 
-    def resolve(self, shape: tuple[int, int], segments: np.ndarray | None, documents: Documents, groups: GroupTable) -> None:
+    def resolve(
+        self, shape: tuple[int, int], segments: np.ndarray | None, documents: Documents, groups: GroupTable
+    ) -> None:
         """Give every row its documents and groups.
 
         Args:
@@ -179,7 +181,10 @@ class Rows:
         if isinstance(given, str):
             self.row_groups = np.full(len(self.row_documents), groups.index(given), dtype=np.int64)
         elif isinstance(given, Mapping):
-            by_document = {int(number): groups.index(_named(given, documents.name(int(number)))) for number in self._all_documents()}
+            by_document = {
+                int(number): groups.index(_named(given, documents.name(int(number))))
+                for number in self._all_documents()
+            }
             look_up = np.vectorize(lambda number: by_document.get(int(number), -1), otypes=[np.int64])
             self.row_groups, self.last_groups = look_up(self.row_documents), look_up(self.last_documents)
             if self.token_documents is not None:
@@ -187,7 +192,9 @@ class Rows:
             return
         elif is_grid(given):
             names = as_array(given).astype(object)
-            index = np.vectorize(lambda name: groups.index(UNKNOWN_GROUP if name is None else str(name)), otypes=[np.int64])
+            index = np.vectorize(
+                lambda name: groups.index(UNKNOWN_GROUP if name is None else str(name)), otypes=[np.int64]
+            )
             self.token_groups = index(names)
             self.row_groups, self.last_groups = self.token_groups[:, 0], self.token_groups[:, -1]
             return
@@ -214,7 +221,12 @@ class Rows:
         return self._spread(shape, decode, self.token_groups, self.row_groups, self.last_groups)
 
     def _spread(
-        self, shape: tuple[int, int], decode: bool, grid: np.ndarray | None, first: np.ndarray | None, last: np.ndarray | None
+        self,
+        shape: tuple[int, int],
+        decode: bool,
+        grid: np.ndarray | None,
+        first: np.ndarray | None,
+        last: np.ndarray | None,
     ) -> np.ndarray:
         assert first is not None and last is not None
         if grid is not None and not decode and grid.shape == shape:

@@ -31,6 +31,7 @@ def build_capture(
     piece_of: Callable[[np.ndarray, np.ndarray], list[str | None]] | None,
     failures: Mapping[int, str],
     recomputed: set[int],
+    unread_masks: int,
     model_id: str | None,
     licence: str,
     notes: str,
@@ -41,27 +42,26 @@ def build_capture(
     Args:
         failures: site number -> what its experts received that the record does not say.
         recomputed: sites whose router was run again because a fused kernel hid it.
+        unread_masks: calls whose attention mask says nothing of padding.
 
     Raises:
         ProbeError: naming the site of the first failed check.
     """
     sites = tuple(
-        found.site.model_copy(update={"top_k": top_k}) for found, top_k in zip(collector.sites, collector.top_k, strict=True)
+        found.site.model_copy(update={"top_k": top_k})
+        for found, top_k in zip(collector.sites, collector.top_k, strict=True)
     )
     checks = run_checks(collector, sites, failures)
     failed = next((check for check in checks if not check.passed), None)
     if failed is not None:
-        raise ProbeError(f"The record of site {failed.site} failed its check '{failed.name}' ({failed.detail}): it is not kept.")
+        raise ProbeError(
+            f"The record of site {failed.site} failed its check '{failed.name}' ({failed.detail}): it is not kept."
+        )
 
     groups, order = _groups(collector)
     load, coactivation = _tables(collector, sites, order)
     settings = collector.settings
-    flags = [
-        Flag(kind=kind, detail=detail, site=site.site.id) for site in collector.sites for kind, detail in site.facts.flags
-    ] + [
-        Flag(kind="recomputed", detail="a fused kernel hid the choice, so the router was run again", site=sites[number].id)
-        for number in sorted(recomputed)
-    ]
+    flags = _flags(collector, sites, recomputed, unread_masks)
     tokens, sampling = None, {}
     streams = ["load"]
     if coactivation is not None:
@@ -85,7 +85,10 @@ def build_capture(
         blocks=BLOCKS,
         documents=len(collector.documents),
         tokens={
-            name: {group.name: collector.counts[stack].by_group.get(index, 0) for group, index in zip(groups, order, strict=True)}
+            name: {
+                group.name: collector.counts[stack].by_group.get(index, 0)
+                for group, index in zip(groups, order, strict=True)
+            }
             for stack, name in enumerate(collector.stacks)
         },
         excluded={name: dict(collector.counts[stack].excluded) for stack, name in enumerate(collector.stacks)},
@@ -100,6 +103,37 @@ def build_capture(
     return Capture(manifest, load, coactivation=coactivation, tokens=tokens)
 
 
+def _flags(collector: Collector, sites: tuple[Site, ...], recomputed: set[int], unread_masks: int) -> list[Flag]:
+    """What a reader of the capture has to know: defects of the model's code, and what the probe could not see or keep."""
+    flags = [
+        Flag(kind=kind, detail=detail, site=site.site.id)
+        for site in collector.sites
+        for kind, detail in site.facts.flags
+    ]
+    hidden = "a fused kernel hid the choice, so the router was run again"
+    flags += [Flag(kind="recomputed", detail=hidden, site=sites[number].id) for number in sorted(recomputed)]
+    for number, site in enumerate(sites):
+        calls = collector.counts[collector.stacks.index(site.stack)].calls
+        if collector.sites[number].facts.split is None and 0 < collector.fired[number] < calls:
+            detail = (
+                f"ran in {collector.fired[number]} of {calls} calls of its stack (a layer that is dropped at times)"
+            )
+            flags.append(Flag(kind="not_every_call", detail=detail, site=site.id))
+    if unread_masks:
+        detail = (
+            f"the attention mask of {unread_masks} calls is of a form that does not tell padding, so none was left out"
+        )
+        flags.append(Flag(kind="padding_unknown", detail=detail))
+    if collector.settings.coactivation and not collector.coactivation:
+        detail = "pairs of experts were not counted: their table would be larger than 1 GiB"
+        flags.append(Flag(kind="no_coactivation", detail=detail))
+    cut = sum(rows.cut for rows in collector.rows)
+    if cut:
+        detail = f"one document is longer than max_tokens, and {cut} of its token rows were not kept"
+        flags.append(Flag(kind="document_cut", detail=detail))
+    return flags
+
+
 # ---------------------------------------------------------------------- checks
 def run_checks(collector: Collector, sites: tuple[Site, ...], failures: Mapping[int, str]) -> list[Check]:
     """Every check of every site, one entry for each that passed everywhere, one for each site that failed.
@@ -109,8 +143,8 @@ def run_checks(collector: Collector, sites: tuple[Site, ...], failures: Mapping[
     """
     names = (
         "every site fired",
-        "routed + dropped + skipped = tokens x top-k",
         "ids in range",
+        "routed + dropped + skipped = tokens x top-k",
         "ids of a token distinct",
         "gate weights as promised",
         "repeated choices as executed",
@@ -137,7 +171,9 @@ def run_checks(collector: Collector, sites: tuple[Site, ...], failures: Mapping[
     return checks
 
 
-def _check_tally(collector: Collector, tally: Tally, fail: Callable[[str, int, str], None], names: tuple[str, ...]) -> None:
+def _check_tally(
+    collector: Collector, tally: Tally, fail: Callable[[str, int, str], None], names: tuple[str, ...]
+) -> None:
     seen = tally.extremes
     routed = sum(table.sum(dim=(1, 2)) for table in tally.count.values())
     lost = sum(table.sum(dim=1) for part in (tally.dropped, tally.skipped) for table in part.values())
@@ -149,10 +185,14 @@ def _check_tally(collector: Collector, tally: Tally, fail: Callable[[str, int, s
             continue
         total = int(_entry(routed, row)) + int(_entry(lost, row))
         if total != int(tokens[row]) * tally.top_k:
-            fail(names[1], number, f"{total} choices of {int(tokens[row])} tokens, each of which has {tally.top_k}")
+            fail(names[2], number, f"{total} choices of {int(tokens[row])} tokens, each of which has {tally.top_k}")
         lowest = -2 if facts.may_lose else 0
         if float(seen.id_low[row]) < lowest or float(seen.id_high[row]) >= tally.experts:
-            fail(names[2], number, f"ids from {float(seen.id_low[row]):.0f} to {float(seen.id_high[row]):.0f} of {tally.experts} experts")
+            fail(
+                names[1],
+                number,
+                f"ids from {float(seen.id_low[row]):.0f} to {float(seen.id_high[row]):.0f} of {tally.experts} experts",
+            )
         if float(seen.repeated[row]):
             fail(names[3], number, f"{float(seen.repeated[row]):.0f} tokens chose an expert twice")
         low, high, least = float(seen.sum_low[row]), float(seen.sum_high[row]), float(seen.weight_low[row])
@@ -162,7 +202,11 @@ def _check_tally(collector: Collector, tally: Tally, fail: Callable[[str, int, s
         elif promise.total is not None and low <= high:
             allowed = tolerance * max(abs(promise.total), 1e-6)
             if abs(low - promise.total) > allowed or abs(high - promise.total) > allowed:
-                fail(names[4], number, f"a token's weights add up to between {low:.4g} and {high:.4g}, not to {promise.total:g}")
+                fail(
+                    names[4],
+                    number,
+                    f"a token's weights add up to between {low:.4g} and {high:.4g}, not to {promise.total:g}",
+                )
         elif promise.at_most is not None and high > promise.at_most * (1 + tolerance):
             fail(names[4], number, f"a token's weights add up to {high:.4g}, more than {promise.at_most:g}")
         elif not promise.signed and least < -tolerance:
@@ -192,7 +236,10 @@ def _tables(
     """The additive tables [Bk, S, P, G, (E)] and the co-activation [S, E, E] of all tallies."""
     widest = max(site.experts for site in sites)
     shape = (BLOCKS, len(sites), len(PHASES), len(order))
-    load = {name: np.zeros((*shape, widest) if name in ("count", "mass") else shape, LOAD_DTYPES[name]) for name in LOAD_DTYPES}
+    load = {
+        name: np.zeros((*shape, widest) if name in ("count", "mass") else shape, LOAD_DTYPES[name])
+        for name in LOAD_DTYPES
+    }
     square = np.zeros((len(sites), widest, widest), np.int64) if collector.coactivation else None
     for tally in collector.tallies.values():
         for name in load:

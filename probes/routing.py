@@ -11,19 +11,19 @@ Letters: B rows, T tokens of a row, N = B x T tokens of a call, K choices.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from probes.adapters import Adapter, logits_of
-from probes.calls import Call, Given, Record, grid_of, padding_of
+from probes.calls import Call, Given, Record, grid_of, padding_of, trailing_padding
 from probes.collector import Collector, Settings
 from probes.errors import BusyError, NothingRecordedError, ProbeError
 from probes.fused import RouterRerun, Witnesses
@@ -35,10 +35,11 @@ from probes.result import build_capture
 from probes.sites import FoundSite, find_sites, refuse_compiled
 from workbench.capture import Capture
 
-# The probe whose block is open in this context: a forward pass of another thread on the same model is not recorded.
-_ACTIVE: ContextVar[RoutingProbe | None] = ContextVar("active routing probe", default=None)
+# The probes whose blocks are open in this context: a forward pass of another thread on the same model is not recorded.
+_ACTIVE: ContextVar[frozenset[object]] = ContextVar("open routing probes", default=frozenset())
 
 _IDS = ("input_ids", "decoder_input_ids")
+_MASKS = ("attention_mask", "decoder_attention_mask")
 _EMBEDS = ("inputs_embeds", "decoder_inputs_embeds", "hidden_states", "pixel_values")
 _KINDS = ("moe_mm_token_type_ids", "mm_token_type_ids")
 _LENGTHS = ("cu_seq_lens_q", "cu_seqlens", "cu_seq_lens")
@@ -124,10 +125,11 @@ class RoutingProbe:
         self._stack_of_owner = {site.owner: self.stacks.index(site.site.stack) for site in self.found}
         self._encoder_decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
         self._handles: list[RemovableHandle] = []
-        self._token: Token[RoutingProbe | None] | None = None
         self._used = False
         self._open: _Pass | None = None
         self._last_rows: dict[int, Rows] = {}  # stack -> rows of its last prefill, for the decode steps that follow
+        self._rows_of_cache: WeakKeyDictionary[Any, Rows] = WeakKeyDictionary()  # the same, where the cache tells which
+        self.unread_masks = 0  # calls whose attention mask has a form that says nothing of padding
         self._waiting_rows: Rows | None = None  # rows of an encoder that ran alone, for its decoder
         self._scores: dict[int, Tensor] = {}  # site -> logits of the router call that belongs to the next record
         self._seen: dict[int, Tensor | None] = {}  # site -> tokens that its half of a split block sees
@@ -135,7 +137,9 @@ class RoutingProbe:
     # ------------------------------------------------------------------ the block
     def __enter__(self) -> RoutingProbe:
         if self._used:
-            raise BusyError("A probe watches once, and this one was entered before: make a new RoutingProbe for another run.")
+            raise BusyError(
+                "A probe watches once, and this one was entered before: make a new RoutingProbe for another run."
+            )
         refuse_compiled(self.model)
         acquire(self.model, self.lock_timeout)
         self._used = True
@@ -145,20 +149,21 @@ class RoutingProbe:
             self._remove()
             release(self.model)
             raise
-        self._token = _ACTIVE.set(self)
+        _ACTIVE.set(_ACTIVE.get() | {self})
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self._remove()
             self._open = None
             self._scores.clear()
             self._seen.clear()
             self._last_rows.clear()
+            self._rows_of_cache.clear()
             self._waiting_rows = None
-            if self._token is not None:
-                _ACTIVE.reset(self._token)
-                self._token = None
+            _ACTIVE.set(_ACTIVE.get() - {self})
         finally:
             release(self.model)
         self.collector.flush()
@@ -206,8 +211,8 @@ class RoutingProbe:
         self.collector.flush()
         if not any(count.calls for count in self.collector.counts):
             raise NothingRecordedError(
-                "A capture needs at least one forward pass inside the probe's block, and there was none: "
-                "call the model inside `with RoutingProbe(...) as probe:`."
+                "A capture needs at least one forward pass of the watched model inside the probe's block, and there was none: call "
+                "the model itself (not a compiled copy) inside `with RoutingProbe(...) as probe:`, in the thread that opened it."
             )
         return build_capture(
             self.model,
@@ -215,6 +220,7 @@ class RoutingProbe:
             piece_of=pieces_of(self.processor),
             failures=self.witnesses.failures(),
             recomputed=self.reruns.recomputed,
+            unread_masks=self.unread_masks,
             model_id=model_id,
             licence=licence,
             notes=notes,
@@ -234,6 +240,9 @@ class RoutingProbe:
                 self._handles.append(module.register_forward_hook(self._closer(), with_kwargs=True, always_call=True))
         for number, site in enumerate(self.found):
             self._watch(number, site)
+        if hasattr(self.model, "_valid_auto_compile_criteria"):
+            # generate() compiles decode steps with a static cache on a GPU; compiled steps would skip the hooks.
+            self.model.__dict__["_valid_auto_compile_criteria"] = _never
 
     def _watch(self, number: int, site: FoundSite) -> None:
         adapter, facts = site.adapter, site.facts
@@ -269,7 +278,9 @@ class RoutingProbe:
         if scores and facts.router is not None and facts.router is not facts.watch:
 
             def keep_scores(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                found = logits_of(output, facts.experts - facts.identity_experts) if self._call(stack) is not None else None
+                found = (
+                    logits_of(output, facts.experts - facts.identity_experts) if self._call(stack) is not None else None
+                )
                 if found is not None:
                     self._scores[number] = found[:, : facts.experts]
 
@@ -288,10 +299,12 @@ class RoutingProbe:
     def _remove(self) -> None:
         while self._handles:
             self._handles.pop().remove()
+        if self.model.__dict__.get("_valid_auto_compile_criteria") is _never:
+            del self.model.__dict__["_valid_auto_compile_criteria"]
 
     def _call(self, stack: int) -> Call | None:
         """The open call of a stack if this context records; None inside a backward pass, where checkpointing runs layers again."""
-        if _ACTIVE.get() is not self or self._open is None or torch._C._current_graph_task_id() != -1:
+        if self not in _ACTIVE.get() or self._open is None or torch._C._current_graph_task_id() != -1:
             return None
         for frame in reversed(self._open.frames):
             if frame.call is not None and frame.call.stack == stack:
@@ -303,9 +316,10 @@ class RoutingProbe:
         stack = self._stack_of_owner.get(path)
 
         def open_frame(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if _ACTIVE.get() is not self or torch._C._current_graph_task_id() != -1:
+            if self not in _ACTIVE.get() or torch._C._current_graph_task_id() != -1:
                 return
-            if self._open is None:
+            if self._open is None or any(frame.path == path for frame in self._open.frames):
+                # A frame of this module still open means that a pass was broken off (an interrupt skips closing hooks).
                 self._open = _Pass()
             frame = _Frame(path, Given(names, args, kwargs))
             self._open.frames.append(frame)
@@ -316,14 +330,17 @@ class RoutingProbe:
 
     def _closer(self) -> Any:
         def close_frame(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            if _ACTIVE.get() is not self or self._open is None or torch._C._current_graph_task_id() != -1:
+            if self not in _ACTIVE.get() or self._open is None or torch._C._current_graph_task_id() != -1:
                 return
             running = self._open
+            if not running.frames:
+                return
             frame = running.frames.pop()
             running.failed = running.failed or output is None
             if frame.call is not None and frame.call.records:
                 self._finish_call(frame.call)
                 running.calls.append(frame.call)
+                _remember(self._rows_of_cache, getattr(output, "past_key_values", None), frame.call.rows)
             if not running.frames:
                 self._open = None
                 if not running.failed and running.calls:
@@ -334,16 +351,20 @@ class RoutingProbe:
     def _start_call(self, stack: int, frame: _Frame) -> Call:
         assert self._open is not None
         frames = self._frames_of(stack)
-        pooled = self.stacks[stack] in _POOLED and not self._images(stack)
+        pooled = self.stacks[stack].startswith(_POOLED) and not self._images(stack)
         shape = None if pooled else _first(grid_of(frame.given, _IDS, _EMBEDS) for frame in frames)
         past = _past(frame.given) if not pooled else 0
         frame.decode = past > 0
-        rows = self._rows_for(stack, shape, frame.decode)
+        rows = self._rows_for(stack, shape, _cache(frame.given) if frame.decode else None)
         call = Call(stack=stack, shape=shape or (0, 0), decode=frame.decode, rows=rows, records=[], pooled=pooled)
         if shape is None:
             return call
         for one in frames:
-            _take_labels(call, one.given, past, root=one.path == "")
+            _take_labels(call, one.given, past, root=one.path == "", encoder=self.stacks[stack].startswith("encoder"))
+        pad = self.collector.settings.endings.pad
+        if self.stacks[stack].startswith("decoder") and call.padding is None and call.input_ids is not None:
+            call.padding = None if pad is None or call.decode else trailing_padding(call.input_ids, pad)
+        self.unread_masks += call.padding is None and any(_unreadable(one.given) for one in frames)
         if frame.path == "" or self._open.frames[0].path == "":
             self._ask_model(call, self._open.frames[0].given)
         if not frame.decode:
@@ -353,17 +374,19 @@ class RoutingProbe:
     def _frames_of(self, stack: int) -> list[_Frame]:
         """Frames whose arguments speak of this stack's tokens, the innermost first.
 
-        The arguments of an encoder-decoder's root describe the encoder's input, so there a stack asks its own frame alone.
+        The arguments of an encoder-decoder's root describe the encoder's input, so a decoder asks its own frame alone.
         """
         assert self._open is not None
         frames = list(reversed(self._open.frames))
-        return frames[:1] if self._encoder_decoder or self.stacks[stack] in ("encoder", "decoder") else frames
+        return frames[:1] if self.stacks[stack].startswith("decoder") else frames
 
-    def _rows_for(self, stack: int, shape: tuple[int, int] | None, decode: bool) -> Rows:
+    def _rows_for(self, stack: int, shape: tuple[int, int] | None, cache: Any) -> Rows:
+        """Rows of a call: those of the prefill that filled its cache, else new ones."""
         assert self._open is not None
-        last = self._last_rows.get(stack)
-        if decode and last is not None and (shape is None or _fits(last, shape[0])):
-            return last
+        if cache is not None:
+            last = _recall(self._rows_of_cache, cache) or self._last_rows.get(stack)
+            if last is not None and (shape is None or _fits(last, shape[0])):
+                return last
         if self._open.rows is None:
             waiting, self._waiting_rows = self._waiting_rows, None
             asked = self.stacks[stack] == "decoder" and waiting is not None
@@ -387,7 +410,9 @@ class RoutingProbe:
 
     def _finish_call(self, call: Call) -> None:
         """Settle the token axis of a call whose arguments did not tell it, and check that its records fit."""
-        tokens = max((record.seen.numel() if record.seen is not None else len(record.routing.ids)) for record in call.records)
+        tokens = max(
+            (record.seen.numel() if record.seen is not None else len(record.routing.ids)) for record in call.records
+        )
         if self._images(call.stack):
             call.shape = (tokens, 1)
             call.input_ids = call.padding = call.position_ids = None
@@ -424,17 +449,21 @@ class _Relabel:
         self._probe._labels = self._before
 
 
-def _take_labels(call: Call, given: Given, past: int, *, root: bool) -> None:
+def _take_labels(call: Call, given: Given, past: int, *, root: bool, encoder: bool) -> None:
     """Fill what a frame's arguments say of the tokens of a call, where a frame further in has not said it."""
     if call.input_ids is None:
-        ids = given.tensor(*_IDS)
-        call.input_ids = ids if ids is not None and tuple(ids.shape) == call.shape and not ids.is_floating_point() else None
+        ids = given.tensor(*(_IDS[:1] if encoder else _IDS))
+        fits = ids is not None and tuple(ids.shape) == call.shape and not ids.is_floating_point()
+        # A copy: generation hands over a view of all ids so far, which would be kept alive by its last column.
+        call.input_ids = ids.detach().clone() if fits and ids is not None else None
     if call.padding is None or root:  # the caller's own two-dimensional mask is the plainest
-        found = padding_of(given.get("attention_mask", "decoder_attention_mask"), call.shape, past)
+        found = padding_of(given.get(*(_MASKS[:1] if encoder else _MASKS)), call.shape, past)
         call.padding = found if found is not None else call.padding
     if call.kinds is None:
         kinds = given.tensor(*_KINDS)
         call.kinds = kinds if kinds is not None and tuple(kinds.shape) == call.shape else None
+    if call.decode:
+        return
     if call.position_ids is None:
         positions = given.tensor("position_ids")
         fits = positions is not None and positions.dim() == 2 and positions.shape[1] == call.shape[1]
@@ -446,9 +475,38 @@ def _take_labels(call: Call, given: Given, past: int, *, root: bool) -> None:
         call.lengths = given.tensor(*_LENGTHS)
 
 
+def _never(*_: Any, **__: Any) -> bool:
+    return False
+
+
+def _cache(given: Given) -> Any:
+    return given.get("past_key_values", "cache_params")
+
+
+def _remember(rows_of: WeakKeyDictionary[Any, Rows], cache: Any, rows: Rows) -> None:
+    try:
+        if cache is not None:
+            rows_of[cache] = rows
+    except TypeError:  # a cache of plain tuples cannot be told apart: the last prefill counts
+        return
+
+
+def _recall(rows_of: WeakKeyDictionary[Any, Rows], cache: Any) -> Rows | None:
+    try:
+        return rows_of.get(cache)
+    except TypeError:
+        return None
+
+
+def _unreadable(given: Given) -> bool:
+    """Whether a call has an attention mask of a form that `padding_of` does not know (a flex-attention block mask)."""
+    mask = given.get(*_MASKS)
+    return mask is not None and not isinstance(mask, (Tensor, Mapping))
+
+
 def _past(given: Given) -> int:
     """Tokens in the cache that a call continues; 0 without one."""
-    cache = given.get("past_key_values", "cache_params")
+    cache = _cache(given)
     if cache is None:
         return 0
     length = None
@@ -474,13 +532,3 @@ def _fits(rows: Rows, batch: int) -> bool:
 
 def _first(found: Iterator[tuple[int, int] | None]) -> tuple[int, int] | None:
     return next((shape for shape in found if shape is not None), None)
-
-
-@contextmanager
-def unwatched() -> Iterator[None]:
-    """Run modules inside a probe's block without recording them."""
-    token = _ACTIVE.set(None)
-    try:
-        yield
-    finally:
-        _ACTIVE.reset(token)

@@ -13,7 +13,9 @@ from probes.errors import CompiledModelError, NoExpertsError, UnknownRouterError
 from workbench.capture import Site
 
 # Class names that mean a router or a set of experts; used only to notice one that no adapter knows.
-_ROUTER_LIKE = re.compile(r"(Experts|MoeRouter|MoERouter|TopKRouter|TopkRouter|Top\dRouter|TopKGat\w*|MoEGate|MoeGate|NaiveMoe)$")
+_ROUTER_LIKE = re.compile(
+    r"(Experts|MoeRouter|MoERouter|TopKRouter|TopkRouter|Top\dRouter|TopKGat\w*|MoEGate|MoeGate|NaiveMoe)$"
+)
 _SHARED = re.compile(r"shared", re.IGNORECASE)
 _STACK_WORDS = ("thinker", "talker", "vision", "visual", "audio", "encoder", "decoder")
 
@@ -59,7 +61,9 @@ def find_sites(model: nn.Module, adapters: Sequence[Adapter] = ()) -> list[Found
             facts = adapter.find(place)
             if facts is not None:
                 found.append((place, adapter, facts))
-                covered.update(id(part) for module in (place.module, facts.watch, *facts.covers) for part in module.modules())
+                covered.update(
+                    id(part) for module in (place.module, facts.watch, *facts.covers) for part in module.modules()
+                )
                 break
     _refuse_unknown(model, covered, [adapter.name for adapter in asked], bool(found))
     if not found:
@@ -102,7 +106,9 @@ def _refuse_unknown(model: nn.Module, covered: set[int], known: list[str], any_f
         if id(place.module) in covered or _SHARED.search(place.leaf) or _SHARED.search(name):
             continue
         listed = isinstance(place.module, (nn.ModuleList, nn.ModuleDict)) and len(place.module) > 1
-        if _ROUTER_LIKE.search(name) or (place.leaf == "experts" and (listed or len(list(place.module.parameters())) > 0)):
+        if _ROUTER_LIKE.search(name) or (
+            place.leaf == "experts" and (listed or len(list(place.module.parameters())) > 0)
+        ):
             raise UnknownRouterError(
                 f"The module '{place.path}' of class {name} looks like a router or a set of experts, but none of the adapters "
                 f"({', '.join(known)}) knows it: write an adapter for it and pass it with adapters=[...] (docs/probe.md)."
@@ -162,7 +168,9 @@ def layer_number(path: str, owner: str) -> int:
 def stack_names(model: nn.Module, owners: list[str]) -> dict[str, str]:
     """A short unique name for the token axis of each owner: "text" where nothing else tells them apart."""
     names: dict[str, str] = {}
-    both_sides = any("encoder" in owner.split(".") for owner in owners) and any("decoder" in owner.split(".") for owner in owners)
+    both_sides = any("encoder" in owner.split(".") for owner in owners) and any(
+        "decoder" in owner.split(".") for owner in owners
+    )
     config = getattr(model, "config", None)
     encoder_decoder = bool(getattr(config, "is_encoder_decoder", False)) or both_sides
     for owner in owners:

@@ -93,13 +93,17 @@ class Extremes:
         def filled(value: float) -> Tensor:
             return torch.full((sites,), value, dtype=torch.float64, device=device)
 
-        return cls(filled(torch.inf), filled(-torch.inf), filled(torch.inf), filled(-torch.inf), filled(torch.inf), filled(0))
+        return cls(
+            filled(torch.inf), filled(-torch.inf), filled(torch.inf), filled(-torch.inf), filled(torch.inf), filled(0)
+        )
 
 
 class Tally:
     """Counts of the sites `sites` (numbers in the capture) that share experts, choices and device."""
 
-    def __init__(self, sites: tuple[int, ...], experts: int, top_k: int, device: torch.device, coactivation: bool) -> None:
+    def __init__(
+        self, sites: tuple[int, ...], experts: int, top_k: int, device: torch.device, coactivation: bool
+    ) -> None:
         self.sites = sites
         self.experts = experts
         self.top_k = top_k
@@ -115,7 +119,9 @@ class Tally:
         shape = (len(sites), experts, experts)
         self.together = torch.zeros(shape, dtype=torch.int64, device=device) if coactivation else None
 
-    def add(self, rows: Tensor, ids: Tensor, weights: Tensor, cells: Tensor, pairs_of: list[int], groups: int, lossy: bool) -> None:
+    def add(
+        self, rows: Tensor, ids: Tensor, weights: Tensor, cells: Tensor, pairs_of: list[int], groups: int, lossy: bool
+    ) -> None:
         """Count the choices of some of the sites.
 
         Args:

@@ -20,7 +20,10 @@ def test_every_cell() -> None:
         probe.model(IDS, attention_mask=MASK)
     capture = probe.capture()
     assert capture.groups == ("a", "b")
-    assert [(site.id, site.experts, site.top_k) for site in capture.sites] == [("text_0_mlp", 6, 2), ("text_1_mlp", 6, 2)]
+    assert [(site.id, site.experts, site.top_k) for site in capture.sites] == [
+        ("text_0_mlp", 6, 2),
+        ("text_1_mlp", 6, 2),
+    ]
     #                        expert   0  1  2  3  4  5
     assert capture.count[0].tolist() == [[0, 1, 2, 2, 1, 0], [3, 1, 0, 0, 1, 3]]
     assert capture.count[1].tolist() == [[2, 1, 0, 0, 1, 2], [0, 1, 3, 3, 1, 0]]

@@ -64,13 +64,13 @@ def test_left_padding_is_left_out(model: Any) -> None:
     # The padded row alone takes the same experts.
     alone, alone_made = generate(model, ids[1:, 2:])
     assert made[1, 2:].tolist() == alone_made[0].tolist()
-    with RoutingProbe(model) as probe, torch.no_grad():
+    with RoutingProbe(model), torch.no_grad():
         model(ids[:1], attention_mask=mask[:1])
         for step in range(6, 9):
             model(made[:1, : step + 1])
-    assert np.array_equal(
-        capture.count.sum(axis=1).sum(axis=1), np.full(4, 2 * 16)
-    ), "two choices for each of 16 tokens"
+    assert np.array_equal(capture.count.sum(axis=1).sum(axis=1), np.full(4, 2 * 16)), (
+        "two choices for each of 16 tokens"
+    )
     assert alone.token_count[0].sum() == 4 + 3
 
 
@@ -99,7 +99,12 @@ def test_rows_are_multiplied(model: Any, way: str) -> None:
     with RoutingProbe(model, documents=["x", "y"], groups=["left", "right"]) as probe:
         torch.manual_seed(0)
         model.generate(
-            prompt(), attention_mask=torch.ones(2, 6, dtype=torch.long), max_new_tokens=4, min_new_tokens=4, pad_token_id=0, **options
+            prompt(),
+            attention_mask=torch.ones(2, 6, dtype=torch.long),
+            max_new_tokens=4,
+            min_new_tokens=4,
+            pad_token_id=0,
+            **options,
         )
     capture = probe.capture()
     assert capture.manifest.documents == 2
@@ -141,7 +146,9 @@ def test_encoder_and_decoder_share_documents(name: str) -> None:
     model = tiny(name)
     ids = prompt(2, 6)
     with RoutingProbe(model, tokens=True) as probe:
-        model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, min_new_tokens=4, do_sample=False, num_beams=1)
+        model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=4, min_new_tokens=4, do_sample=False, num_beams=1
+        )
     capture = probe.capture()
     assert set(capture.stacks) == {"encoder", "decoder"}
     assert capture.manifest.documents == 2
@@ -154,3 +161,55 @@ def test_encoder_and_decoder_share_documents(name: str) -> None:
     assert capture.tokens is not None
     for stack in ("encoder", "decoder"):
         assert set(capture.tokens[stack].column("document").to_pylist()) == {"0", "1"}
+
+
+def test_caches_used_in_turn_keep_their_documents(model: Any) -> None:
+    """Two conversations, each with a cache of its own, decoded step by step in turn."""
+    rows = {"first": torch.tensor([[5, 6, 7]]), "second": torch.tensor([[8, 9, 10, 11]])}
+    with torch.no_grad(), RoutingProbe(model, tokens=True) as probe:
+        caches = {}
+        for name, ids in rows.items():
+            probe.label(documents=[name])
+            caches[name] = model(ids, use_cache=True).past_key_values
+        for step in (12, 13):
+            for name, cache in caches.items():
+                model(torch.tensor([[step]]), past_key_values=cache, use_cache=True)
+    capture = probe.capture()
+    assert capture.tokens is not None
+    table = capture.tokens["text"].to_pandas()
+    found = {str(name): list(part["token_id"]) for name, part in table.groupby("document", observed=True)}
+    assert found == {"first": [5, 6, 7, 12, 13], "second": [8, 9, 10, 11, 12, 13]}
+    assert list(table[table["document"] == "second"]["position"]) == list(range(6))
+
+
+def test_padding_of_a_decoder_without_a_mask() -> None:
+    """Trained on labels, a decoder gets its input shifted and padded, and no mask; its start token is the pad id itself."""
+    model = tiny("switch_transformers")
+    pad = model.config.pad_token_id
+    ids = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
+    labels = torch.tensor([[20, 21, 22, 23, 24], [25, 26, -100, -100, -100]])
+    with torch.no_grad(), RoutingProbe(model) as probe:
+        model(input_ids=ids, labels=labels)
+    capture = probe.capture()
+    shifted = model._shift_right(labels)
+    assert shifted[1].tolist() == [pad, 25, 26, pad, pad]
+    assert capture.manifest.excluded["decoder"] == {"padding": 2}
+    assert capture.manifest.tokens["decoder"]["Text"] == 8
+    assert capture.manifest.tokens["encoder"]["Text"] == 8
+
+
+def test_a_prompt_in_two_encoders_and_decoders_of_one_model() -> None:
+    """DiffusionGemma: the text encoder gets embeddings alone, and its token ids are those of the whole model's call."""
+    model = tiny("diffusion_gemma")
+    ids = torch.tensor([[5, 6, 7, 8]])
+    canvas = torch.tensor([[9, 10, 11, 12, 13, 14]])
+    with torch.no_grad(), RoutingProbe(model, tokens=True) as probe:
+        model(input_ids=ids, decoder_input_ids=canvas)
+    capture = probe.capture()
+    assert capture.manifest.tokens["encoder"]["Text"] == 4
+    assert capture.manifest.tokens["decoder"]["Text"] == 6
+    assert capture.tokens is not None
+    assert capture.tokens["encoder"]["token_id"].to_pylist() == ids[0].tolist()
+    assert capture.tokens["decoder"]["token_id"].to_pylist() == canvas[0].tolist()
+    assert set(capture.tokens["encoder"]["document"].to_pylist()) == {"0"}
+    assert set(capture.tokens["decoder"]["document"].to_pylist()) == {"0"}

@@ -92,7 +92,9 @@ def test_left_padded_equals_unpadded(name: str) -> None:
         with torch.no_grad():
             inside = built.model(input_ids=padded, attention_mask=mask, position_ids=positions).logits[1, -LENGTHS[1] :]
             by_itself = built.model(input_ids=ids[1:2, : LENGTHS[1]]).logits[0]
-        assert not torch.allclose(inside, by_itself, rtol=1e-3, atol=1e-5), "the model no longer minds padding: drop this exception"
+        assert not torch.allclose(inside, by_itself, rtol=1e-3, atol=1e-5), (
+            "the model no longer minds padding: drop this exception"
+        )
         return
     np.testing.assert_array_equal(together.count, alone.count)
     assert_same_rows(together, alone)

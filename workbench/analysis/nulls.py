@@ -1,0 +1,249 @@
+"""What a number would be if groups did not matter: draws of counts under a null.
+
+fixed load   each choice of a site gets a group's label at random, in proportion to the groups' choices: every group draws from
+             the site's own load. Needs no rows; takes choices for independent, so bands are too narrow where documents differ.
+labels       one group against another (or against all others): their labels are exchanged among units that belong together.
+             - with token rows, in documents that hold both: labels are rotated along the document by a random amount, so that
+               contiguous segments stay contiguous and every group keeps its number of tokens; documents that hold one of the two
+               exchange their labels as wholes
+             - without rows: the two cells of a block, thinned to the same number of choices, change places by a coin's throw
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.analysis.block_counts import BlockCounts, Cancelled, Progress, report, site_chunks
+from workbench.analysis.pvalues import draw_pvalues
+from workbench.analysis.statistics import Statistic, pairs_of
+from workbench.analysis.token_rows import Rows, read_choices, read_rows
+from workbench.capture import Capture, CaptureError
+
+
+@dataclass(frozen=True)
+class NullBand:
+    """The draws of a null in short; all arrays in the shape of the statistic.
+
+    Attributes:
+        name: of the null. units: what was exchanged, in words.
+        observed: the number that was compared with the draws (of the kept rows or thinned cells, if those were used).
+        mean, low, high: of the draws: their mean, 2.5 % and 97.5 %.
+        p_low, p_high: one-sided p that the number is as low (high) by chance; p: two-sided.
+        draws: number of draws. seed: of them.
+    """
+
+    name: str
+    units: str
+    observed: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p_low: np.ndarray
+    p_high: np.ndarray
+    p: np.ndarray
+    draws: int
+    seed: int
+
+
+def summarise(observed: np.ndarray, draws: np.ndarray, ties: np.random.Generator | None = None) -> tuple[np.ndarray, ...]:
+    """mean, low, high, p_low, p_high, p of draws [R, ...] beside the observed number [...]."""
+    empty = np.isnan(draws).all(axis=0)
+    filled = np.where(empty, 0.0, draws)
+    mean = np.where(empty, np.nan, np.nanmean(filled, axis=0))
+    ends = np.nanquantile(filled, (0.025, 0.975), axis=0) if np.isnan(filled).any() else np.quantile(filled, (0.025, 0.975), axis=0)
+    return (mean, *(np.where(empty, np.nan, end) for end in ends), *draw_pvalues(observed, draws, ties=ties))
+
+
+def fixed_load_null(
+    counts: BlockCounts,
+    statistic: Statistic,
+    *,
+    draws: int = 500,
+    seed: int = 0,
+    ties: np.random.Generator | None = None,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> NullBand:
+    """The statistic when every choice of a site has a random group, with the groups' shares of the choices kept on average."""
+    random = np.random.default_rng(seed)
+    count, real = counts.chosen.real_count, counts.chosen.real[:, None, :]
+    sites, groups, experts = count.shape
+    parts = []
+    for chunk in site_chunks(sites, draws * groups * experts):
+        report(chunk.start, sites, progress, cancelled)
+        drawn = np.zeros((draws, chunk.stop - chunk.start, groups, experts))
+        for place, site in enumerate(range(chunk.start, chunk.stop)):
+            pool, size = count[site].sum(axis=0), count[site].sum(axis=1)
+            if pool.sum():
+                drawn[:, place] = random.multinomial(pool, size / pool.sum(), size=(draws, experts)).transpose(0, 2, 1)
+        observed = statistic.compute(count[chunk].astype(np.float64), real[chunk])
+        parts.append((observed, *summarise(observed, statistic.compute(drawn, real[chunk]), ties)))
+    report(sites, sites, progress, cancelled)
+    return NullBand("fixed load", "single choices", *_joined(parts), draws, seed)
+
+
+def label_null(
+    capture: Capture,
+    counts: BlockCounts,
+    statistic: Statistic,
+    *,
+    draws: int = 200,
+    seed: int = 0,
+    rows: bool | None = None,
+    ties: np.random.Generator | None = None,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> NullBand:
+    """The statistic when group labels are exchanged: a group with all others, or the two groups of a pair with each other.
+
+    Args:
+        counts: of this capture; says sites, groups and phase.
+        rows: use token rows (True), blocks (False), or rows where there are some (None).
+
+    Raises:
+        CaptureError: for fewer than two groups, or rows=True without token rows.
+    """
+    groups = len(counts.chosen.groups)
+    if groups < 2:
+        raise CaptureError("Labels of groups are exchanged, but only one group has tokens or was chosen: choose a second group.")
+    use_rows = capture.has("tokens") if rows is None else rows
+    if use_rows and not capture.has("tokens"):
+        raise CaptureError("Exchanging labels within documents needs token rows, but this capture has none: use rows=False.")
+    first, second = pairs_of(groups)
+    contrasts = (
+        [(int(a), (int(b),)) for a, b in zip(first, second, strict=True)]
+        if statistic.kind == "pair"
+        else [(a, tuple(b for b in range(groups) if b != a)) for a in range(groups)]
+    )
+    random = np.random.default_rng(seed)
+    sites = len(counts.chosen.sites)
+    labels = {site.stack: read_rows(capture, site.stack) for site in counts.chosen.sites} if use_rows else {}
+    units: set[str] = set()
+    results: list[list[tuple[np.ndarray, ...]]] = []
+    for site in range(sites):
+        line = []
+        choices = None
+        if use_rows:
+            choices = read_choices(capture, labels[counts.chosen.sites[site].stack], counts.chosen.sites[site])[0]
+        for number, (a, others) in enumerate(contrasts):
+            report(site * len(contrasts) + number, sites * len(contrasts), progress, cancelled)
+            if choices is not None:
+                two, drawn, unit = _exchange_rows(capture, counts, labels[counts.chosen.sites[site].stack], choices, site, a, others, draws, random)
+            else:
+                two, drawn, unit = _exchange_cells(counts, site, a, others, draws, random)
+            units.add(unit)
+            mask = counts.chosen.real[site][None, None, :]
+            compute = _one(statistic, mask)
+            observed = compute(two[None])[0]
+            line.append((observed, *summarise(observed, compute(drawn), ties)))
+        results.append(line)
+    report(sites * len(contrasts), sites * len(contrasts), progress, cancelled)
+    arrays = [np.stack([np.stack([cell[index] for cell in line]) for line in results]) for index in range(7)]
+    return NullBand("labels", " and ".join(sorted(units)), *arrays, draws, seed)
+
+
+def _one(statistic: Statistic, mask: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The number of the first of two groups (or of the pair): counts [R, 2, E] -> [R] or [R, E]."""
+
+    def compute(count: np.ndarray) -> np.ndarray:
+        return statistic.compute(count[:, None], mask)[:, 0, 0]
+
+    return compute
+
+
+def _exchange_cells(
+    counts: BlockCounts, site: int, a: int, others: tuple[int, ...], draws: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Two groups [2, E] of equal size in every block, and draws [R, 2, E] with cells exchanged within blocks."""
+    cells = np.stack([counts.count[:, site, a], counts.count[:, site, list(others)].sum(axis=1)], axis=1)  # [Bk, 2, E]
+    size = cells.sum(axis=-1)
+    common = size.min(axis=1)
+    thinned = cells.astype(np.float64)
+    for block in np.flatnonzero(common < size.max(axis=1)):
+        side = int(size[block].argmax())
+        thinned[block, side] = random.multivariate_hypergeometric(cells[block, side], int(common[block]), method="marginals")
+    kept = thinned[common > 0]
+    swap = random.integers(0, 2, size=(draws, len(kept))).astype(np.float64)
+    gap = kept[:, 1] - kept[:, 0]
+    two = kept.sum(axis=0)
+    moved = swap @ gap
+    return two, np.stack([two[0] + moved, two[1] - moved], axis=1), "cells of blocks"
+
+
+def _exchange_rows(
+    capture: Capture,
+    counts: BlockCounts,
+    rows: Rows,
+    choices: np.ndarray,
+    site: int,
+    a: int,
+    others: tuple[int, ...],
+    draws: int,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Two groups [2, E] of the token rows, and draws [R, 2, E] with labels rotated in documents or exchanged between them."""
+    chosen = counts.chosen
+    index = [capture.group_index(name) for name in chosen.names]
+    mine = rows.group == index[a]
+    inside = (mine | np.isin(rows.group, [index[b] for b in others])) & (choices >= 0).any(axis=1)
+    if chosen.phase is not None:
+        inside &= rows.phase == capture.phases.index(chosen.phase)
+    label = mine[inside]
+    ids = choices[inside]
+    _, document = np.unique(rows.document[inside], return_inverse=True)
+    length = np.bincount(document)
+    own = np.bincount(document, weights=label)
+    start = np.cumsum(length) - length
+    mixed = (own > 0) & (own < length)
+    keep = _equal_lengths(label, document, length, mixed, own, random)
+    real = np.append(chosen.real[site], False)  # the last place takes -1
+    experts = len(real) - 1
+    ids = np.where(keep[:, None], ids, -1)
+    ids = np.where(real[ids], ids, experts)
+    total = np.bincount(ids.ravel(), minlength=experts + 1)[:experts].astype(np.float64)
+
+    def first(of: np.ndarray) -> np.ndarray:
+        smaller = of if 2 * of.sum() <= len(of) else ~of
+        count = np.bincount(ids[smaller].ravel(), minlength=experts + 1)[:experts].astype(np.float64)
+        return count if smaller is of else total - count
+
+    observed = first(label)
+    constant = np.flatnonzero(~mixed)
+    drawn = np.empty((draws, 2, experts))
+    place = np.arange(len(label)) - start[document]
+    for draw in range(draws):
+        shift = np.where(mixed, (random.random(len(length)) * length).astype(np.int64), 0)
+        moved = label[start[document] + (place + shift[document]) % length[document]]
+        if constant.size:
+            swapped = own > 0
+            swapped[constant] = swapped[constant][random.permutation(constant.size)]
+            moved = np.where(mixed[document], moved, swapped[document])
+        count = first(moved)
+        drawn[draw] = count, total - count
+    words = ["segments within documents"] if mixed.any() else []
+    words += ["whole documents"] if constant.size else []
+    return np.stack([observed, total - observed]), drawn, " and ".join(words) or "nothing (no tokens)"
+
+
+def _equal_lengths(
+    label: np.ndarray, document: np.ndarray, length: np.ndarray, mixed: np.ndarray, own: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """bool [N], tokens to keep: documents exchanged as wholes are thinned to the same mean length in both groups, else a group
+    of short documents would be compared with longer ones, and few tokens look less even than many."""
+    keep = np.ones(len(label), dtype=bool)
+    sides = [~mixed & (own > 0), ~mixed & (own == 0)]
+    if not (sides[0].any() and sides[1].any()):
+        return keep
+    means = [length[side].mean() for side in sides]
+    for side, mean in zip(sides, means, strict=True):
+        part = min(means) / mean
+        if part < 1:
+            keep &= ~side[document] | (random.random(len(label)) < part)
+    return keep
+
+
+def _joined(parts: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
