@@ -7,6 +7,7 @@ import streamlit as st
 from pages.parts.cards import show_cards
 from pages.parts.frame import framed, open_place
 from pages.parts.machine import machine_line
+from pages.parts.making import show_making, show_models
 from pages.parts.opening import show_opening, show_upload_fault
 from pages.parts.words import plain
 from workbench import session
@@ -35,6 +36,9 @@ def main() -> None:
     st.subheader("Open another capture")
     show_opening()
     show_upload_fault()
+    st.header("New capture from files")
+    show_models()
+    show_making()
 
 
 def _ways_in(places: list[session.Place]) -> None:

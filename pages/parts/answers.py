@@ -85,7 +85,7 @@ def overlap(table: OverlapTable) -> str:
 def balance(table: BalanceTable) -> str:
     """The most and the least even group, by the mean over sites."""
     values = np.where(table.few, np.nan, table.values)
-    readable = np.isfinite(values).any(axis=0)
+    readable = np.asarray(np.isfinite(values).any(axis=0))
     if not readable.any():
         return NOTHING
     means = np.array([np.nanmean(values[:, group]) if has else np.nan for group, has in enumerate(readable)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def show_downloads(place: session.Place, view: View, table: Any) -> None:
         ),
     ):
         if row.button(label, key=f"routing.make.{label.lower()}", type="tertiary", help=why):
-            job = session.jobs().start(f"{title} of {place.name}", lambda task, work=work: work(place, task))
+            job = session.jobs().start(f"{title} of {place.name}", partial(work, place))
             follow(job.id)
             st.rerun()
 

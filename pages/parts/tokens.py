@@ -119,7 +119,7 @@ def _take_cell(capture: Capture) -> None:
 
 def _filter(capture: Capture, chosen: Mapping[str, Any], single_group: bool) -> str | None:
     groups = [capture.group_index(name) for name in groups_with_tokens(capture)]
-    options: list[int | str] = ([SAME] if single_group else []) + [EVERY, *groups]
+    options: list[int | str] = [SAME, EVERY, *groups] if single_group else [EVERY, *groups]
     if st.session_state[key("tokens")] not in options:
         st.session_state[key("tokens")] = options[0]
 

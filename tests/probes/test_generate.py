@@ -185,7 +185,7 @@ def test_caches_used_in_turn_keep_their_documents(model: Any) -> None:
 def test_padding_of_a_decoder_without_a_mask() -> None:
     """Trained on labels, a decoder gets its input shifted and padded, and no mask; its start token is the pad id itself."""
     model = tiny("switch_transformers")
-    pad = model.config.pad_token_id
+    pad = model.config.decoder_start_token_id = model.config.pad_token_id
     ids = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
     labels = torch.tensor([[20, 21, 22, 23, 24], [25, 26, -100, -100, -100]])
     with torch.no_grad(), RoutingProbe(model) as probe:

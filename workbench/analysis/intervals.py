@@ -95,7 +95,9 @@ def bootstrap(
     return Interval(value, low, high, error, level, resamples, seed, method)
 
 
-def _ends(value: np.ndarray, draws: np.ndarray, jackknife: np.ndarray | None, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _ends(
+    value: np.ndarray, draws: np.ndarray, jackknife: np.ndarray | None, level: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the interval; draws [R, ...], jackknife [Bk, ...] or None for percentile."""
     lower = np.full(value.shape, (1 - level) / 2)
     upper = 1.0 - lower
@@ -116,7 +118,9 @@ def _ends(value: np.ndarray, draws: np.ndarray, jackknife: np.ndarray | None, le
     return np.where(known, at(lower), np.nan), np.where(known, at(upper), np.nan)
 
 
-def _bca_levels(value: np.ndarray, draws: np.ndarray, jackknife: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _bca_levels(
+    value: np.ndarray, draws: np.ndarray, jackknife: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The quantiles of the draws that BCa takes (Efron 1987; Efron and Tibshirani 1993, equations 14.10, 14.14, 14.15)."""
     valid = ~np.isnan(draws)
     number = np.maximum(valid.sum(axis=0), 1)

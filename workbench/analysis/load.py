@@ -233,8 +233,9 @@ def utilisation_table(
         exists=chosen.exists,
         identity=chosen.exists & ~chosen.real,
         caption=(
-            f"Share of each group's tokens that choose each expert {sites_phrase(chosen.sites)}; {groups_phrase(chosen.names, chosen.tokens)}"
-            f"{phase_phrase(phase)}; dashed: k / E, the share of each when chosen evenly{few_phrase(chosen.few, min_expected)}; "
+            f"Share of each group's tokens that choose each expert {sites_phrase(chosen.sites)}; "
+            f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}; "
+            f"dashed: k / E, the share of each when chosen evenly{few_phrase(chosen.few, min_expected)}; "
             "a preference for an expert does not prove that the expert matters to the group."
         ),
     )
@@ -307,8 +308,8 @@ def balance_table(
         experts=experts,
         strand=np.array([strands.index(strand(site)) for site in chosen.sites]),
         caption=(
-            f"{title} of the load over experts ({how.says}) {sites_phrase(chosen.sites)}; {groups_phrase(chosen.names, chosen.tokens)}"
-            f"{phase_phrase(phase)}{few_phrase(chosen.few, min_expected)}; it does not say which experts are used, and few tokens look less "
-            "even than they are."
+            f"{title} of the load over experts ({how.says}) {sites_phrase(chosen.sites)}; "
+            f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}{few_phrase(chosen.few, min_expected)}; "
+            "it does not say which experts are used, and few tokens look less even than they are."
         ),
     )

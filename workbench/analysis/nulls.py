@@ -48,12 +48,18 @@ class NullBand:
     seed: int
 
 
-def summarise(observed: np.ndarray, draws: np.ndarray, ties: np.random.Generator | None = None) -> tuple[np.ndarray, ...]:
+def summarise(
+    observed: np.ndarray, draws: np.ndarray, ties: np.random.Generator | None = None
+) -> tuple[np.ndarray, ...]:
     """mean, low, high, p_low, p_high, p of draws [R, ...] beside the observed number [...]."""
     empty = np.isnan(draws).all(axis=0)
     filled = np.where(empty, 0.0, draws)
     mean = np.where(empty, np.nan, np.nanmean(filled, axis=0))
-    ends = np.nanquantile(filled, (0.025, 0.975), axis=0) if np.isnan(filled).any() else np.quantile(filled, (0.025, 0.975), axis=0)
+    ends = (
+        np.nanquantile(filled, (0.025, 0.975), axis=0)
+        if np.isnan(filled).any()
+        else np.quantile(filled, (0.025, 0.975), axis=0)
+    )
     return (mean, *(np.where(empty, np.nan, end) for end in ends), *draw_pvalues(observed, draws, ties=ties))
 
 
@@ -108,10 +114,14 @@ def label_null(
     """
     groups = len(counts.chosen.groups)
     if groups < 2:
-        raise CaptureError("Labels of groups are exchanged, but only one group has tokens or was chosen: choose a second group.")
+        raise CaptureError(
+            "Labels of groups are exchanged, but only one group has tokens or was chosen: choose a second group."
+        )
     use_rows = capture.has("tokens") if rows is None else rows
     if use_rows and not capture.has("tokens"):
-        raise CaptureError("Exchanging labels within documents needs token rows, but this capture has none: use rows=False.")
+        raise CaptureError(
+            "Exchanging labels within documents needs token rows, but this capture has none: use rows=False."
+        )
     first, second = pairs_of(groups)
     contrasts = (
         [(int(a), (int(b),)) for a, b in zip(first, second, strict=True)]
@@ -131,7 +141,9 @@ def label_null(
         for number, (a, others) in enumerate(contrasts):
             report(site * len(contrasts) + number, sites * len(contrasts), progress, cancelled)
             if choices is not None:
-                two, drawn, unit = _exchange_rows(capture, counts, labels[counts.chosen.sites[site].stack], choices, site, a, others, draws, random)
+                two, drawn, unit = _exchange_rows(
+                    capture, counts, labels[counts.chosen.sites[site].stack], choices, site, a, others, draws, random
+                )
             else:
                 two, drawn, unit = _exchange_cells(counts, site, a, others, draws, random)
             units.add(unit)
@@ -164,7 +176,9 @@ def _exchange_cells(
     thinned = cells.astype(np.float64)
     for block in np.flatnonzero(common < size.max(axis=1)):
         side = int(size[block].argmax())
-        thinned[block, side] = random.multivariate_hypergeometric(cells[block, side], int(common[block]), method="marginals")
+        thinned[block, side] = random.multivariate_hypergeometric(
+            cells[block, side], int(common[block]), method="marginals"
+        )
     kept = thinned[common > 0]
     swap = random.integers(0, 2, size=(draws, len(kept))).astype(np.float64)
     gap = kept[:, 1] - kept[:, 0]
@@ -229,7 +243,12 @@ def _exchange_rows(
 
 
 def _equal_lengths(
-    label: np.ndarray, document: np.ndarray, length: np.ndarray, mixed: np.ndarray, own: np.ndarray, random: np.random.Generator
+    label: np.ndarray,
+    document: np.ndarray,
+    length: np.ndarray,
+    mixed: np.ndarray,
+    own: np.ndarray,
+    random: np.random.Generator,
 ) -> np.ndarray:
     """bool [N], tokens to keep: documents exchanged as wholes are thinned to the same mean length in both groups, else a group
     of short documents would be compared with longer ones, and few tokens look less even than many."""

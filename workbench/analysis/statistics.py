@@ -48,7 +48,9 @@ def statistic(name: str, q: float = 0.25) -> Statistic:
         return Statistic(name, "group", measure.unit, lambda count, mask: measure.compute(count, mask))
     if name == "IoU":
         if not 0 < q <= 1:
-            raise CaptureError(f"The part of the experts q must lie above 0 and not above 1, but is {q}: choose for example 0.25.")
+            raise CaptureError(
+                f"The part of the experts q must lie above 0 and not above 1, but is {q}: choose for example 0.25."
+            )
         return Statistic(name, "pair", "intersection over union, 0 to 1", lambda count, mask: pair_iou(count, q, mask))
     others: dict[str, Statistic] = {
         "Jensen-Shannon": Statistic("Jensen-Shannon", "pair", "bits, 0 (same) to 1", pair_divergence),

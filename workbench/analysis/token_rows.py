@@ -72,7 +72,9 @@ def read_column(capture: Capture, rows: Rows, name: str) -> np.ndarray:
     return np.asarray(column.fill_null(-1).to_numpy(), dtype=np.int64)[rows.order]
 
 
-def read_choices(capture: Capture, rows: Rows, site: Site, *, weights: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+def read_choices(
+    capture: Capture, rows: Rows, site: Site, *, weights: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Experts int64 [N, K] of a site, strongest first, -1 where there is none, and gate weights float32 [N, K] if asked for."""
     names = [f"experts_{site.id}"] + ([f"weights_{site.id}"] if weights else [])
     table = capture.read_tokens(rows.stack, names)
@@ -86,7 +88,9 @@ def read_choices(capture: Capture, rows: Rows, site: Site, *, weights: bool = Fa
 def need_rows(capture: Capture, what: str) -> None:
     """Raises CaptureError saying that `what` needs token rows, if there are none."""
     if not capture.has("tokens"):
-        raise CaptureError(f"{what} is counted over single tokens, but this capture has no token rows: record it again with tokens=True.")
+        raise CaptureError(
+            f"{what} is counted over single tokens, but this capture has no token rows: record it again with tokens=True."
+        )
 
 
 def chosen_sites(capture: Capture, sites: str | Sequence[str] | None) -> tuple[Site, ...]:
@@ -95,7 +99,9 @@ def chosen_sites(capture: Capture, sites: str | Sequence[str] | None) -> tuple[S
 
     names = all_sites(capture) if sites is None else (sites,) if isinstance(sites, str) else tuple(dict.fromkeys(sites))
     if not names:
-        raise CaptureError("At least one site was expected, but none was chosen: choose one, or leave the choice out for all.")
+        raise CaptureError(
+            "At least one site was expected, but none was chosen: choose one, or leave the choice out for all."
+        )
     return tuple(capture.site(name) for name in names)
 
 

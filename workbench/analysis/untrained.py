@@ -37,7 +37,9 @@ def aligned(capture: Capture, other: Capture, counts: BlockCounts, what: str = "
                 )
     missing = [name for name in counts.chosen.names if name not in other.groups]
     if missing:
-        raise CaptureError(f"The {what} capture has no group '{missing[0]}' (it has {', '.join(other.groups)}): record it on the same input.")
+        raise CaptureError(
+            f"The {what} capture has no group '{missing[0]}' (it has {', '.join(other.groups)}): record it on the same input."
+        )
     if other.manifest.blocks != capture.manifest.blocks:
         raise CaptureError(
             f"The captures have {capture.manifest.blocks} and {other.manifest.blocks} blocks of documents: record both with one version."
@@ -67,7 +69,9 @@ def untrained_null(
     """
     nulls = [others] if isinstance(others, Capture) else list(others)
     if not nulls:
-        raise CaptureError("The null of untrained weights needs a capture of the untrained model, but none was given: record one.")
+        raise CaptureError(
+            "The null of untrained weights needs a capture of the untrained model, but none was given: record one."
+        )
     twins = [aligned(capture, null, counts, "untrained") for null in nulls]
     both = counts.tokens.any(axis=(1, 2))
     for twin in twins:
@@ -80,7 +84,9 @@ def untrained_null(
         report(chunk.start, sites, progress, cancelled)
 
         def resampled(of: BlockCounts, chunk: slice = chunk) -> np.ndarray:
-            return statistic.compute(np.tensordot(weights, of.count[both][:, chunk].astype(np.float64), axes=1), real[chunk])
+            return statistic.compute(
+                np.tensordot(weights, of.count[both][:, chunk].astype(np.float64), axes=1), real[chunk]
+            )
 
         observed = statistic.compute(counts.count[:, chunk].sum(axis=0).astype(np.float64), real[chunk])
         mine = resampled(counts)
@@ -89,7 +95,9 @@ def untrained_null(
         pooled = np.concatenate(theirs)
         empty = np.isnan(pooled).all(axis=0)
         ends = np.nanquantile(np.where(empty, 0.0, pooled), (0.025, 0.975), axis=0)
-        mean = np.mean([statistic.compute(t.count[:, chunk].sum(axis=0).astype(np.float64), real[chunk]) for t in twins], axis=0)
+        mean = np.mean(
+            [statistic.compute(t.count[:, chunk].sum(axis=0).astype(np.float64), real[chunk]) for t in twins], axis=0
+        )
         number = (~np.isnan(gap)).sum(axis=0)
         with np.errstate(invalid="ignore"):
             low = ((gap >= 0).sum(axis=0) + 1) / (number + 1)

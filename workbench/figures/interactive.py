@@ -353,8 +353,8 @@ def coactivation(table: CoactivationTable, *, limit: float | None = None) -> go.
             ),
             text=np.round(table.values, 4),
             hovertemplate=(
-                f"<b>{escape(table.site.id)}, experts %{{y}} and %{{x}}</b><br>{table.normalise} %{{text}}<br>%{{customdata[0]:,}} tokens chose both"
-                f"<br>%{{customdata[1]:,}} and %{{customdata[2]:,}} chose each, of n = {table.n:,}<extra></extra>"
+                f"<b>{escape(table.site.id)}, experts %{{y}} and %{{x}}</b><br>{table.normalise} %{{text}}"
+                f"<br>%{{customdata[0]:,}} tokens chose both<br>%{{customdata[1]:,}} and %{{customdata[2]:,}} chose each, of n = {table.n:,}<extra></extra>"
             ),
         )
     )

@@ -1,0 +1,179 @@
+"""IoU of two groups' top sets over all sizes of the set, so that nothing hangs on one threshold.
+
+Beside it the exact chance level of every size and the band of the fixed-load null. One number sums it up: the area under the
+curve (mean IoU over the sizes 1 to E - 1; at E both sets hold everything).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from workbench.analysis.block_counts import Cancelled, Progress, report
+from workbench.analysis.overlap import chance_iou
+from workbench.analysis.pvalues import draw_pvalues
+from workbench.analysis.select import MIN_EXPECTED, select
+from workbench.analysis.statistics import pairs_of
+from workbench.analysis.words import few_phrase, groups_phrase, phase_phrase
+from workbench.capture import Capture, CaptureError, Group, Site
+
+
+@dataclass(frozen=True)
+class IouCurveTable:
+    """IoU by size of the top set, at one site.
+
+    Attributes:
+        size: int64 [M], experts in a top set, 1 to E (fewer where fewer were used at all); q = size / E.
+        iou, chance, null_mean, null_low, null_high: float64 [P, M].
+        area, area_chance, area_null, p_low, p_high: float64 [P]; p that the area is as low (high) under the null.
+        first, second: int64 [P], groups of each pair. n: int64 [G]. few: bool [G].
+    """
+
+    site: Site
+    groups: tuple[Group, ...]
+    phase: str | None
+    size: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    iou: np.ndarray
+    chance: np.ndarray
+    null_mean: np.ndarray
+    null_low: np.ndarray
+    null_high: np.ndarray
+    area: np.ndarray
+    area_chance: np.ndarray
+    area_null: np.ndarray
+    p_low: np.ndarray
+    p_high: np.ndarray
+    n: np.ndarray
+    few: np.ndarray
+    draws: int
+    all_groups: tuple[Group, ...]
+    caption: str
+
+    def frame(self) -> pd.DataFrame:
+        """A row for every pair and size."""
+        pair, at = (index.ravel() for index in np.indices(self.iou.shape))
+        names = np.array([group.name for group in self.groups], dtype=object)
+        return pd.DataFrame(
+            {
+                "site": self.site.id,
+                "group_a": names[self.first[pair]],
+                "group_b": names[self.second[pair]],
+                "phase": self.phase or "all",
+                "experts_in_set": self.size[at],
+                "q": self.size[at] / len(self.size),
+                "iou": self.iou[pair, at],
+                "chance": self.chance[pair, at],
+                "null_mean": self.null_mean[pair, at],
+                "null_low": self.null_low[pair, at],
+                "null_high": self.null_high[pair, at],
+                "n_tokens_a": self.n[self.first[pair]],
+                "n_tokens_b": self.n[self.second[pair]],
+                "few_tokens": self.few[self.first[pair]] | self.few[self.second[pair]],
+            }
+        )
+
+
+def iou_curve(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """IoU for every size of the top sets: counts [..., G, E] -> (IoU [..., P, E], sizes [..., G, E]).
+
+    Ranks as `analysis.overlap`: the higher count, then the lower id; an expert that was never chosen is in no set. An expert is in
+    both sets of size m if the worse of its two ranks is below m, so one running sum gives all sizes.
+    """
+    experts = count.shape[-1]
+    order = np.argsort(-count, axis=-1, kind="stable")
+    rank = np.empty(count.shape, dtype=np.int64)
+    np.put_along_axis(rank, order, np.broadcast_to(np.arange(experts), count.shape), axis=-1)
+    rank = np.where(count > 0, rank, experts)
+    used = (count > 0).sum(axis=-1)
+    size = np.minimum(np.arange(1, experts + 1), used[..., None])
+    first, second = pairs_of(count.shape[-2])
+    worse = np.maximum(rank[..., first, :], rank[..., second, :])
+    flat = worse.reshape(-1, experts)
+    found = np.bincount(
+        (flat + np.arange(len(flat))[:, None] * (experts + 1)).ravel(), minlength=len(flat) * (experts + 1)
+    )
+    both = found.reshape(len(flat), experts + 1)[:, :experts].cumsum(axis=-1).reshape(worse.shape)
+    either = size[..., first, :] + size[..., second, :] - both
+    empty = (used[..., first] == 0) | (used[..., second] == 0)
+    return np.where(empty[..., None], np.nan, both / np.maximum(either, 1)), size
+
+
+def iou_curve_table(
+    capture: Capture,
+    site: str,
+    groups: str | Sequence[str] | None = None,
+    phase: str | None = None,
+    *,
+    draws: int = 200,
+    seed: int = 0,
+    min_expected: float = MIN_EXPECTED,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> IouCurveTable:
+    """IoU over all q of every pair of groups at one site, with chance and the band of the fixed-load null.
+
+    Raises:
+        CaptureError: for an unknown site, group or phase, or fewer than two groups.
+        Stopped: if cancelled.
+    """
+    chosen = select(capture, site, groups, phase, min_expected)
+    if len(chosen.groups) < 2:
+        raise CaptureError("Overlap compares two groups, but only one has tokens or was chosen: choose a second group.")
+    count = chosen.count[0][:, chosen.real[0]]
+    experts = count.shape[-1]
+    values, size = iou_curve(count)
+    first, second = pairs_of(len(chosen.groups))
+    chance = np.array(
+        [
+            [chance_iou(experts, int(a), int(b)) for a, b in zip(size[i], size[j], strict=True)]
+            for i, j in zip(first, second, strict=True)
+        ]
+    )
+    random = np.random.default_rng(seed)
+    pool, share = count.sum(axis=0), count.sum(axis=1) / max(1, count.sum())
+    drawn = np.full((draws, *values.shape), np.nan)
+    for draw in range(draws):
+        if draw % 20 == 0:
+            report(draw, draws, progress, cancelled)
+        if pool.sum():
+            drawn[draw] = iou_curve(random.multinomial(pool, share).T)[0]
+    report(draws, draws, progress, cancelled)
+    empty = np.isnan(drawn).all(axis=0)
+    filled = np.where(empty, 0.0, drawn)
+    mean, low, high = np.nanmean(filled, axis=0), *np.nanquantile(filled, (0.025, 0.975), axis=0)
+    last = max(1, experts - 1)
+    areas = drawn[..., :last].mean(axis=-1)
+    area = values[..., :last].mean(axis=-1)
+    p_low, p_high, _ = draw_pvalues(area, areas)
+    return IouCurveTable(
+        site=chosen.sites[0],
+        groups=chosen.groups,
+        phase=phase,
+        size=np.arange(1, experts + 1),
+        first=first,
+        second=second,
+        iou=values,
+        chance=chance,
+        null_mean=np.where(empty, np.nan, mean),
+        null_low=np.where(empty, np.nan, low),
+        null_high=np.where(empty, np.nan, high),
+        area=area,
+        area_chance=chance[..., :last].mean(axis=-1),
+        area_null=np.where(empty, np.nan, mean)[..., :last].mean(axis=-1),
+        p_low=p_low,
+        p_high=p_high,
+        n=chosen.tokens[0],
+        few=chosen.few[0],
+        draws=draws,
+        all_groups=chosen.all_groups,
+        caption=(
+            f"Intersection over union of two groups' most used experts by size of the set at site {chosen.sites[0].id}; "
+            f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}; dotted: two random sets; band: both groups drew from the site's own load ({draws} "
+            f"draws){few_phrase(chosen.few, min_expected)}; shared experts do not prove shared computation."
+        ),
+    )
