@@ -143,7 +143,7 @@ def main() -> int:
             print(f"  {words:<52}{result['seconds'][step] * 1000:9.0f} ms")
         picture = result["picture_seconds"]
         print(
-            f"  {'from the disk to the figure (open to JSON)':<52}{picture['median'] * 1000:9.0f} ms, at most {picture['max'] * 1000:.0f} ms"
+            f"  {'from the disk to the figure, together':<52}{picture['median'] * 1000:9.0f} ms, at most {picture['max'] * 1000:.0f} ms"
         )
         print(
             f"  torch loaded: {'yes' if result['torch_loaded'] else 'no'}; median CPU time of {result['rounds']} fresh processes"

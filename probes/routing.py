@@ -22,7 +22,7 @@ from torch.utils.hooks import RemovableHandle
 
 from probes.adapters import Adapter, logits_of
 from probes.calls import Record
-from probes.collector import Collector, Settings
+from probes.collector import Collector
 from probes.errors import BusyError, NothingRecordedError, ProbeError
 from probes.frames import Frames
 from probes.fused import RouterRerun, Witnesses
@@ -32,6 +32,7 @@ from probes.modality import endings_of, placeholders_of, special_ids
 from probes.pieces import pieces_of
 from probes.result import build_capture
 from probes.sites import FoundSite, find_sites, refuse_compiled
+from probes.token_labels import Settings
 from workbench.capture import Capture
 
 # The probes whose blocks are open in this context: a forward pass of another thread on the same model is not recorded.
@@ -92,8 +93,9 @@ class RoutingProbe:
         self.collector = Collector(self.found, self.stacks, settings)
         self.witnesses = Witnesses(self.found)
         self.reruns = RouterRerun(self.found)
+        self._key = key = object()  # stands for this probe among the open ones, without holding it
         self.frames = Frames(
-            model, self.found, self.stacks, self.collector, Labels(documents, groups), lambda: self in _ACTIVE.get()
+            model, self.found, self.stacks, self.collector, Labels(documents, groups), lambda: key in _ACTIVE.get()
         )
         self._handles: list[RemovableHandle] = []
         self._used = False
@@ -115,7 +117,7 @@ class RoutingProbe:
             self._remove()
             release(self.model)
             raise
-        _ACTIVE.set(_ACTIVE.get() | {self})
+        _ACTIVE.set(_ACTIVE.get() | {self._key})
         return self
 
     def __exit__(
@@ -126,7 +128,7 @@ class RoutingProbe:
             self.frames.clear()
             self._scores.clear()
             self._seen.clear()
-            _ACTIVE.set(_ACTIVE.get() - {self})
+            _ACTIVE.set(_ACTIVE.get() - {self._key})
         finally:
             release(self.model)
         self.collector.flush()

@@ -97,6 +97,24 @@ def test_waiting_job_is_stopped_at_once_and_never_runs() -> None:
     assert first.snapshot().state == "done" and ran == ["third"]
 
 
+def test_cleanup_runs_once_whatever_the_end_is() -> None:
+    jobs, go, tidied = JobList(), threading.Event(), []
+
+    def fail(task: Task) -> None:
+        raise ValueError
+
+    works = jobs.start("works", lambda task: go.wait(WAIT), lambda: tidied.append("works"))
+    fails = jobs.start("fails", fail, lambda: tidied.append("fails"))
+    never = jobs.start("never", lambda task: None, lambda: tidied.append("never"))
+    never.cancel()
+    never.cancel()
+    assert tidied == ["never"]
+    go.set()
+    works.wait(WAIT)
+    fails.wait(WAIT)
+    assert tidied == ["never", "works", "fails"]
+
+
 def test_cancel_after_the_end_changes_nothing() -> None:
     job = JobList().start("quick", lambda task: "kept")
     job.wait(WAIT)

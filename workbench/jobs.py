@@ -95,10 +95,13 @@ class Task:
 class Job:
     """One piece of work; made by `JobList.start`."""
 
-    def __init__(self, number: int, title: str, function: Callable[[Task], Any]) -> None:
+    def __init__(
+        self, number: int, title: str, function: Callable[[Task], Any], cleanup: Callable[[], None] | None = None
+    ) -> None:
         self.id = number
         self.title = title
         self._function = function
+        self._cleanup = cleanup
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._end = threading.Event()
@@ -117,6 +120,9 @@ class Job:
         with self._lock:
             if self._state == "waiting":
                 self._finish("cancelled", step="Stopped before it began")
+            else:
+                return
+        self._tidy()
 
     def snapshot(self) -> Snapshot:
         """The job as it is now."""
@@ -150,13 +156,20 @@ class Job:
             self._begun = self._ended
         self._end.set()
 
+    def _tidy(self) -> None:
+        if self._cleanup is not None:
+            self._cleanup()
+
     def _run(self) -> None:
         with self._lock:
             if self._state != "waiting":
                 return
             self._state, self._step, self._begun = "running", "Starting", time.monotonic()
         try:
-            result = self._function(Task(self))
+            try:
+                result = self._function(Task(self))
+            finally:
+                self._tidy()
         except Cancelled:
             with self._lock:
                 self._finish("cancelled", step="Stopped")
@@ -185,15 +198,16 @@ class JobList:
         self._numbers = itertools.count(1)
         self._worker: threading.Thread | None = None
 
-    def start(self, title: str, function: Callable[[Task], Any]) -> Job:
+    def start(self, title: str, function: Callable[[Task], Any], cleanup: Callable[[], None] | None = None) -> Job:
         """Put `function(task)` at the end of the queue.
 
         Args:
             title: one line for a person.
             function: the work; it makes no call to a page, and asks `task.check()` between two batches.
+            cleanup: called once at the end, whatever the end is, also if the job never began.
         """
         with self._lock:
-            job = Job(next(self._numbers), title, function)
+            job = Job(next(self._numbers), title, function, cleanup)
             self._jobs[job.id] = job
             self._queue.append(job)
             if self._worker is None:

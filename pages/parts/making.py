@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def _show_estimate() -> None:
 
 
 def _start(model: str, files: Any, grouping: str, name: str, options: dict[str, Any]) -> None:
-    from pages.parts.recording_job import Order, make_capture, names
+    from pages.parts.recording_job import Order, make_capture, names, tidy
 
     folder = Path(tempfile.mkdtemp(prefix="workbench-upload-"))
     kept = []
@@ -238,6 +239,6 @@ def _start(model: str, files: Any, grouping: str, name: str, options: dict[str, 
     def work(task: Task) -> Path:
         return make_capture(order, library, task)
 
-    job = session.jobs().start(f"Capture {wish}", work)
+    job = session.jobs().start(f"Capture {wish}", work, partial(tidy, order))
     follow(job.id)
     st.rerun()

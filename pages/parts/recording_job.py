@@ -26,7 +26,7 @@ class Order:
     Attributes:
         model: embedded name, folder, GGUF file or hub id.
         files: uploaded files, in `folder`.
-        folder: temporary folder of theirs; removed at the end, whatever the end is.
+        folder: temporary folder of theirs; `tidy` removes it.
         name: wish for the capture's name.
         group_by: as in `workbench capture --group-by`.
         text_column: of tables, or None for the usual names.
@@ -80,14 +80,11 @@ def make_capture(order: Order, library: Library, task: Task) -> Path:
         if said == str(fault) or isinstance(fault, Cancelled):
             raise
         raise WorkbenchError(said) from fault
-    finally:
-        shutil.rmtree(order.folder, ignore_errors=True)
 
 
 def _make(order: Order, library: Library, task: Task) -> Path:
-    from workbench.recording import RecordOptions, record
-
     from workbench.inputs import InputOptions, read_documents
+    from workbench.recording import RecordOptions, record
 
     task.progress(0, None, "Reading the files")
     documents = list(
@@ -104,16 +101,28 @@ def _make(order: Order, library: Library, task: Task) -> Path:
         workload=workload,
     )
     task.check()
-    capture = record(
-        loaded,
-        documents,
-        RecordOptions(batch_size=order.batch_size, max_length=order.max_length, max_tokens=order.max_tokens),
-        on_progress=lambda done, total: task.progress(done, total, "Recording documents"),
-        cancelled=task.cancelled,
-    )
-    task.check()
+    try:
+        capture = record(
+            loaded,
+            documents,
+            RecordOptions(
+                group_by=order.group_by,
+                batch_size=order.batch_size,
+                max_length=order.max_length,
+                max_tokens=order.max_tokens,
+            ),
+            on_progress=lambda at: task.progress(at.documents, at.total, f"{at.tokens:,} tokens read"),
+            cancelled=task.cancelled,
+        )
+    finally:
+        task.check()  # stopped: what was recorded so far is not kept, whether it came back or not
     task.progress(len(documents), len(documents), "Saving")
     return library.add(capture, order.name)
+
+
+def tidy(order: Order) -> None:
+    """Remove the uploaded files; given to the job as its clean-up."""
+    shutil.rmtree(order.folder, ignore_errors=True)
 
 
 def names(files: Sequence[str]) -> str:

@@ -12,7 +12,9 @@ from workbench.analysis.overlap import chance_iou, iou, overlap_table, set_size,
 from workbench.capture import CaptureError
 
 
-@pytest.mark.parametrize(("experts", "size", "other"), [(4, 1, 1), (5, 2, 2), (6, 2, 4), (7, 3, 3), (8, 2, 2), (6, 6, 6), (6, 3, 1)])
+@pytest.mark.parametrize(
+    ("experts", "size", "other"), [(4, 1, 1), (5, 2, 2), (6, 2, 4), (7, 3, 3), (8, 2, 2), (6, 6, 6), (6, 3, 1)]
+)
 def test_chance_is_the_mean_over_every_pair_of_sets(experts: int, size: int, other: int) -> None:
     values = [
         len(set(a) & set(b)) / len(set(a) | set(b))
@@ -66,7 +68,8 @@ def test_table_against_sets_of_the_rows() -> None:
     for index, site in enumerate(table.sites):
         rows = capture.read_tokens("text").to_pydict()
         for group in table.groups:
-            chosen = [e for name, experts in zip(rows["group"], rows[f"experts_{site.id}"], strict=True) if name == group.name for e in experts]
+            seen = zip(rows["group"], rows[f"experts_{site.id}"], strict=True)
+            chosen = [expert for name, experts in seen if name == group.name for expert in experts]
             ranked = sorted(set(chosen), key=lambda expert: (-chosen.count(expert), expert))
             tops[index, group.name] = set(ranked[:3])
     for index in range(3):
@@ -83,8 +86,11 @@ def test_table_against_sets_of_the_rows() -> None:
 
 def test_random_routing_overlaps_as_chance_says() -> None:
     """Independent random loads: the mean IoU over many sites stays within five standard errors of the exact level."""
-    table = overlap_table(make_capture(sites=60, experts=16, groups=4, token_rows=False, coactivation=False, seed=1), q=0.25, sites=None)
-    capture = make_capture(sites=60, experts=16, groups=["a", "b"], token_rows=False, coactivation=False, logits=np.random.default_rng(2).normal(size=(60, 2, 16)) * 2)
+    table = overlap_table(
+        make_capture(sites=60, experts=16, groups=4, token_rows=False, coactivation=False, seed=1), q=0.25, sites=None
+    )
+    logits = np.random.default_rng(2).normal(size=(60, 2, 16)) * 2
+    capture = make_capture(60, 16, ["a", "b"], token_rows=False, coactivation=False, logits=logits)
     values = overlap_table(capture, [site.id for site in capture.sites]).iou[:, 0, 1]
     assert abs(values.mean() - chance_iou(16, 4)) < 5 * values.std() / np.sqrt(60)
     assert table.iou.shape[0] == 3, "without sites: the first, the middle and the last"

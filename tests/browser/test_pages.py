@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.browser.conftest import WAIT, Server, settle, start_server
+from workbench.models import embedded_models
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 Visit = Callable[..., Any]
@@ -60,7 +61,7 @@ def test_every_view_draws_a_figure(server: Server, visit: Visit, view: str) -> N
     assert exceptions(page) == 0 and page.locator(".js-plotly-plot").count() == 1
 
 
-@pytest.mark.parametrize("width", [400, 1024])
+@pytest.mark.parametrize("width", [400])
 @pytest.mark.parametrize("path", ["", "routing"])
 def test_nothing_is_wider_than_a_small_screen(server: Server, visit: Visit, path: str, width: int) -> None:
     page = visit(path, width=width)
@@ -188,6 +189,31 @@ def test_link_opened_on_a_server_that_has_just_started(server: Server, chromium:
         wait_for_text(page, "spreads most evenly")
         settle(page)
         assert navigation(page) == ["Start", "Routing"]
+        page.close()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.skipif(not embedded_models(), reason="needs the embedded model in sample_data/checkpoints")
+def test_new_capture_from_a_file_opens_by_itself(chromium: Any, tmp_path: Path) -> None:
+    """A server of its own, because recording loads torch."""
+    process, url = start_server(tmp_path / "home", tmp_path / "log")
+    try:
+        page = chromium.new_page()
+        page.goto(url)
+        settle(page)
+        text = ("The river was low that summer, and the mill stood still. " * 20).encode()
+        page.locator(".st-key-start-make-files input[type=file]").set_input_files(
+            {"name": "river.txt", "mimeType": "text/plain", "buffer": text}
+        )
+        record = page.get_by_role("button", name="Record", exact=True)
+        page.wait_for_function("!document.querySelector('.st-key-start-make-start button').disabled", timeout=WAIT)
+        record.click()
+        page.wait_for_url("**/routing?capture=mine-**", timeout=3 * WAIT)
+        wait_for_text(page, "Tokens that choose expert")
+        settle(page)
+        assert exceptions(page) == 0 and (tmp_path / "home" / "captures" / "river" / "manifest.json").is_file()
         page.close()
     finally:
         process.terminate()

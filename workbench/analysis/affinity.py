@@ -125,8 +125,10 @@ def affinity_table(
         p=float((sum(value >= information for value in null) + 1) / (len(null) + 1)) if n else float("nan"),
         n=n,
         caption=(
-            f"How many times more often a token{whom} that chooses an expert at {here.id} chooses each expert at {then.id} than if the two were unrelated, "
-            f"n = {n:,} tokens; mutual information {information:.3f} bits, {np.mean(null):.3f} when tokens are shuffled; tokens that are alike "
+            f"How many times more often a token{whom} that chooses an expert at {here.id} chooses each expert at "
+            f"{then.id} than if the two were unrelated, "
+            f"n = {n:,} tokens; mutual information {information:.3f} bits, {np.mean(null):.3f} when tokens are "
+            "shuffled; tokens that are alike "
             "route alike in both layers, so this does not prove that one expert feeds the other."
         ),
     )

@@ -12,6 +12,7 @@ from workbench.analysis.load import normalised_entropy
 from workbench.analysis.overlap import iou, top_experts
 from workbench.analysis.select import _names, groups_with_tokens, strand
 from workbench.analysis.token_rows import chosen_sites, need_rows, read_choices, read_rows
+from workbench.analysis.words import tokens_phrase
 from workbench.capture import Capture, Group, Site
 
 
@@ -63,8 +64,10 @@ def weight_entropy(weights: np.ndarray) -> np.ndarray:
     return np.where(total[:, 0] > 0, value, np.nan)
 
 
-def concentration_table(capture: Capture, sites: str | Sequence[str] | None = None, groups: str | Sequence[str] | None = None) -> ConcentrationTable:
-    """Concentration of gate weights; negative weights (no known model has them) are refused as 0.
+def concentration_table(
+    capture: Capture, sites: str | Sequence[str] | None = None, groups: str | Sequence[str] | None = None
+) -> ConcentrationTable:
+    """Concentration of gate weights; a negative weight (no known model has one) counts as 0.
 
     Raises:
         CaptureError: without token rows, or for an unknown site or group.
@@ -79,9 +82,8 @@ def concentration_table(capture: Capture, sites: str | Sequence[str] | None = No
     n = np.zeros(shape, dtype=np.int64)
     rows = {stack: read_rows(capture, stack) for stack in dict.fromkeys(site.stack for site in places)}
     for s, site in enumerate(places):
-        _, weights = read_choices(capture, rows[site.stack], site, weights=True)
-        assert weights is not None  # noqa: S101 (asked for)
-        weights = np.maximum(weights, 0.0)
+        _, given = read_choices(capture, rows[site.stack], site, weights=True)
+        weights = np.maximum(np.zeros(0) if given is None else given, 0.0)
         entropy = weight_entropy(weights)
         total = weights.sum(axis=1)
         for g, number in enumerate(numbers):
@@ -106,7 +108,7 @@ def concentration_table(capture: Capture, sites: str | Sequence[str] | None = No
         strand=np.array([strands.index(strand(site)) for site in places]),
         all_groups=capture.manifest.groups,
         caption=(
-            f"Part of a token's gate weight that its strongest expert has, n = {int(n.min(initial=0)):,} to {int(n.max(initial=0)):,} tokens; a small weight "
+            f"Part of a token's gate weight that its strongest expert has, {tokens_phrase(n)}; a small weight "
             "does not prove a small effect, since the expert's output can be large."
         ),
     )
@@ -189,7 +191,7 @@ def rank_table(capture: Capture, site: str, groups: str | Sequence[str] | None =
         q=q,
         all_groups=capture.manifest.groups,
         caption=(
-            f"Share of tokens that choose each expert first, and among all {where.top_k}, at site {where.id}, n = {int(n.min(initial=0)):,} to "
-            f"{int(n.max(initial=0)):,} tokens; neither says how much the expert's output matters."
+            f"Share of tokens that choose each expert first, and among all {where.top_k}, at site {where.id}, {tokens_phrase(n)}"
+            "; neither says how much the expert's output matters."
         ),
     )

@@ -165,7 +165,7 @@ def frequency_table(
             out["null_low"][s, pair], out["null_high"][s, pair] = np.quantile(null, (0.025, 0.975))
             out["p"][s, pair] = draw_pvalues(np.array(observed), null)[1]
     report(shape[0] * shape[1], shape[0] * shape[1], progress, cancelled)
-    ids_words = f"{int(whole['shared_ids'].min(initial=0)):,} to {int(whole['shared_ids'].max(initial=0)):,} shared ids"
+    ids_words = f"up to {int(whole['shared_ids'].max(initial=0)):,} shared ids"
     return FrequencyTable(
         sites=places,
         groups=names,
@@ -173,8 +173,10 @@ def frequency_table(
         second=second,
         draws=draws,
         caption=(
-            f"Overlap and divergence of two groups' expert use, as it is and within token id ({ids_words} with at least {min_tokens} tokens in both "
-            f"groups, n = {int(whole['tokens_a'].max(initial=0)):,} and {int(whole['tokens_b'].max(initial=0)):,} tokens at most); what is left within token "
+            f"Overlap and divergence of two groups' expert use, as it is and within token id ({ids_words} with at "
+            f"least {min_tokens} tokens in both "
+            f"groups, n = {int(whole['tokens_a'].max(initial=0)):,} and {int(whole['tokens_b'].max(initial=0)):,} "
+            "tokens at most); what is left within token "
             "id can still come from the neighbouring words."
         ),
         **out,

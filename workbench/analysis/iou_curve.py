@@ -173,7 +173,8 @@ def iou_curve_table(
         all_groups=chosen.all_groups,
         caption=(
             f"Intersection over union of two groups' most used experts by size of the set at site {chosen.sites[0].id}; "
-            f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}; dotted: two random sets; band: both groups drew from the site's own load ({draws} "
+            f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}; dotted: two random sets; band: both "
+            f"groups drew from the site's own load ({draws} "
             f"draws){few_phrase(chosen.few, min_expected)}; shared experts do not prove shared computation."
         ),
     )

@@ -11,7 +11,7 @@ labels       one group against another (or against all others): their labels are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,12 @@ class NullBand:
     p: np.ndarray
     draws: int
     seed: int
+
+
+def band(name: str, units: str, arrays: Sequence[np.ndarray], draws: int, seed: int) -> NullBand:
+    """A NullBand of observed, mean, low, high, p_low, p_high and p, in this order."""
+    observed, mean, low, high, p_low, p_high, p = arrays
+    return NullBand(name, units, observed, mean, low, high, p_low, p_high, p, draws, seed)
 
 
 def summarise(
@@ -88,7 +94,7 @@ def fixed_load_null(
         observed = statistic.compute(count[chunk].astype(np.float64), real[chunk])
         parts.append((observed, *summarise(observed, statistic.compute(drawn, real[chunk]), ties)))
     report(sites, sites, progress, cancelled)
-    return NullBand("fixed load", "single choices", *_joined(parts), draws, seed)
+    return band("fixed load", "single choices", _joined(parts), draws, seed)
 
 
 def label_null(
@@ -154,7 +160,7 @@ def label_null(
         results.append(line)
     report(sites * len(contrasts), sites * len(contrasts), progress, cancelled)
     arrays = [np.stack([np.stack([cell[index] for cell in line]) for line in results]) for index in range(7)]
-    return NullBand("labels", " and ".join(sorted(units)), *arrays, draws, seed)
+    return band("labels", " and ".join(sorted(units)), arrays, draws, seed)
 
 
 def _one(statistic: Statistic, mask: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -11,6 +11,7 @@ import pandas as pd
 from workbench.analysis.saturation import shared_share
 from workbench.analysis.select import _names, groups_with_tokens, strand
 from workbench.analysis.token_rows import chosen_sites, need_rows, read_choices, read_rows
+from workbench.analysis.words import tokens_phrase
 from workbench.capture import Capture, Group, Site
 
 CHANCE_PAIRS = 200_000  # random pairs of tokens behind `any_chance`: a standard error of at most .0011
@@ -79,9 +80,9 @@ def repetition_table(
         labels = rows[site.stack]
         ids, _ = read_choices(capture, labels, site)
         reached = (ids >= 0).any(axis=1)
-        next_one = (np.diff(labels.document) == 0) & (np.diff(labels.position) == 1) & reached[:-1] & reached[1:]
+        next_one: np.ndarray = (np.diff(labels.document) == 0) & (np.diff(labels.position) == 1) & reached[:-1] & reached[1:]
         for g, number in enumerate(numbers):
-            at = np.flatnonzero(next_one & (labels.group[:-1] == number) & (labels.group[1:] == number))
+            at = np.flatnonzero(next_one & np.equal(labels.group[:-1], number) & np.equal(labels.group[1:], number))
             n[s, g] = at.size
             if not at.size:
                 continue
@@ -106,8 +107,9 @@ def repetition_table(
         strand=np.array([strands.index(strand(site)) for site in places]),
         all_groups=capture.manifest.groups,
         caption=(
-            f"How often two tokens in a row choose the same expert first, n = {int(n.min(initial=0)):,} to {int(n.max(initial=0)):,} pairs; dotted: "
-            "unrelated tokens with the same load; neighbours that are alike route alike, so this does not prove that the router looks at position."
+            f"How often two tokens in a row choose the same expert first, {tokens_phrase(n).replace('tokens', 'pairs')}; dotted: "
+            "unrelated tokens with the same load; neighbours that are alike route alike, so this does not prove "
+            "that the router looks at position."
         ),
         **out,
     )

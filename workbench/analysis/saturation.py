@@ -13,6 +13,7 @@ import pandas as pd
 
 from workbench.analysis.intervals import resample_weights
 from workbench.analysis.token_rows import Rows, chosen_sites, need_rows, read_choices, read_column, read_rows
+from workbench.analysis.words import tokens_phrase
 from workbench.capture import Capture, CaptureError, Group, Site
 from workbench.capture.blocks import block_of
 
@@ -132,8 +133,9 @@ def saturation_table(
         n=n,
         all_groups=last.manifest.groups,
         caption=(
-            f"Share of a token's experts that '{last.name}' chooses for it too, n = {int(n.min(initial=0)):,} to {int(n.max(initial=0)):,} tokens, with "
-            "95% intervals over blocks of documents; dotted: what unrelated choices of the same loads would share; equal experts do not prove "
+            f"Share of a token's experts that '{last.name}' chooses for it too, {tokens_phrase(n)}, with "
+            "95% intervals over blocks of documents; dotted: what unrelated choices of the same loads would share; "
+            "equal experts do not prove "
             "that they compute the same in both checkpoints."
         ),
     )
@@ -165,7 +167,8 @@ def _match(capture: Capture, last: Capture, rows: Rows) -> tuple[Rows, np.ndarra
         return other, at_mine, at_theirs  # shared without text: documents and positions are what there is
     if not same.all():
         raise CaptureError(
-            f"{int((~same).sum()):,} of {len(same):,} tokens of '{capture.name}' and '{last.name}' differ at the same place: record both with the "
+            f"{int((~same).sum()):,} of {len(same):,} tokens of '{capture.name}' and '{last.name}' differ at the "
+            "same place: record both with the "
             "same tokenizer and input."
         )
     return other, at_mine, at_theirs

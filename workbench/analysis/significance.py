@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -211,13 +211,13 @@ def significance_table(
     counts = block_counts(capture, sites, groups, phase, min_expected)
     if len(counts.chosen.groups) < 2 and (how.kind == "pair" or name == "specialisation"):
         raise CaptureError(f"{name} compares groups, but only one has tokens or was chosen: choose a second group.")
-    steer = {"seed": seed, "progress": progress, "cancelled": cancelled}
-    interval: Interval = bootstrap(counts, how, resamples=resamples, level=level, **steer)  # type: ignore[arg-type]
+    steer: dict[str, Any] = {"seed": seed, "progress": progress, "cancelled": cancelled}
+    interval: Interval = bootstrap(counts, how, resamples=resamples, level=level, **steer)
     band: NullBand | None = None
     if null == "fixed load":
-        band = fixed_load_null(counts, how, draws=draws, **steer)  # type: ignore[arg-type]
+        band = fixed_load_null(counts, how, draws=draws, **steer)
     elif null == "labels":
-        band = label_null(capture, counts, how, draws=draws, rows=rows, **steer)  # type: ignore[arg-type]
+        band = label_null(capture, counts, how, draws=draws, rows=rows, **steer)
     elif null == "untrained":
         band = untrained_null(
             capture, untrained if untrained is not None else (), counts, how, resamples=resamples, **steer
@@ -260,7 +260,8 @@ def significance_table(
         seed=seed,
         caption=(
             f"{name[0].upper()}{name[1:]} {sites_phrase(chosen.sites)} with its {level:.0%} interval over blocks of documents ({resamples} "
-            f"resamples); {groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}{said}; a difference that is not chance does not "
+            f"resamples); {groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}{said}; a difference that "
+            "is not chance does not "
             "prove that the experts matter to the group."
         ),
     )
@@ -314,7 +315,8 @@ def verdict(
         words = NULL_WORDS.get(name, name)
         if p <= SIGNIFICANT:
             side = "below" if compared < mean else "above"
-            says += f"{thinned} and lies {side} the {low:.2f} to {high:.2f} that it would have if {words} (p = {_p(p)}): {MORE_WORDS.get(name, 'more than chance')}"
+            says += f"{thinned} and lies {side} the {low:.2f} to {high:.2f} that it would have if {words} (p = {_p(p)}): "
+            says += MORE_WORDS.get(name, "more than chance")
         else:
             says += f"{thinned} and cannot be told from the {low:.2f} to {high:.2f} that it would have if {words} (p = {_p(p)})"
     if chance is not None and not np.isnan(chance):

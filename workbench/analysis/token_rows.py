@@ -116,7 +116,7 @@ def _padded(column: pa.ChunkedArray, width: int, fill: float, kind: type) -> np.
         flat = flat.cast(pa.float32())
     values = flat.to_numpy()
     width = max(width, int(lengths.max(initial=0)))
-    out = np.full((len(lengths), width), fill, dtype=kind)
+    out: np.ndarray = np.full((len(lengths), width), fill, dtype=kind)
     place = np.arange(len(values)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     out[np.repeat(np.arange(len(lengths)), lengths), place] = values
     return out

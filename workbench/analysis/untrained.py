@@ -13,7 +13,7 @@ import numpy as np
 
 from workbench.analysis.block_counts import BlockCounts, Cancelled, Progress, block_counts, report, site_chunks
 from workbench.analysis.intervals import resample_weights
-from workbench.analysis.nulls import NullBand
+from workbench.analysis.nulls import NullBand, band
 from workbench.analysis.statistics import Statistic
 from workbench.capture import Capture, CaptureError
 
@@ -108,4 +108,4 @@ def untrained_null(
     report(sites, sites, progress, cancelled)
     arrays = [np.concatenate(column) for column in zip(*parts, strict=True)]
     seeds = f"{len(nulls)} untrained {'capture' if len(nulls) == 1 else 'captures'}"
-    return NullBand("untrained", f"blocks of {seeds}", *arrays, resamples, seed)
+    return band("untrained", f"blocks of {seeds}", arrays, resamples, seed)

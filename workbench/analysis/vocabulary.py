@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis.token_rows import Rows, chosen_sites, need_rows, read_choices, read_column, read_rows
+from workbench.analysis.words import tokens_phrase
 from workbench.capture import Capture, CaptureError, Site
 
 By = Literal["input", "next", "predicted"]
@@ -111,12 +112,19 @@ def vocabulary_table(
             continue
         share, counts = id_shares(part, number, site.experts)
         value[s] = share.max(axis=1).mean()
-        chance[s] = np.mean([id_shares(part, number[random.permutation(len(number))], site.experts)[0].max(axis=1).mean() for _ in range(shuffles)])
+        shuffled = [id_shares(part, random.permutation(number), site.experts)[0].max(axis=1).mean() for _ in range(shuffles)]
+        chance[s] = np.mean(shuffled)
         best = np.argsort(-share, axis=None, kind="stable")[:most]
         token, expert = np.unravel_index(best, share.shape)
         tops.append(
             pd.DataFrame(
-                {"site": site.id, "token_id": known[often][token], "expert": expert, "share": share[token, expert], "n_tokens": counts[token]}
+                {
+                    "site": site.id,
+                    "token_id": known[often][token],
+                    "expert": expert,
+                    "share": share[token, expert],
+                    "n_tokens": counts[token],
+                }
             )
         )
     says = {"input": "input token", "next": "following token", "predicted": "predicted token"}[by]
@@ -129,8 +137,8 @@ def vocabulary_table(
         n=n,
         top=pd.concat(tops, ignore_index=True) if tops else pd.DataFrame(columns=["site", "token_id", "expert", "share", "n_tokens"]),
         caption=(
-            f"Highest share that one expert has of a {says}'s occurrences, mean over {int(ids_seen.min(initial=0)):,} to {int(ids_seen.max(initial=0)):,} ids seen at "
-            f"least {min_seen} times, n = {int(n.min(initial=0)):,} to {int(n.max(initial=0)):,} tokens; dotted: ids shuffled over tokens; a bound "
+            f"Highest share that one expert has of an id's occurrences as {says}, mean over {int(ids_seen.max(initial=0)):,} ids seen at "
+            f"least {min_seen} times, {tokens_phrase(n)}; dotted: ids shuffled over tokens; a bound "
             "expert does not prove that it holds what the word means."
         ),
     )

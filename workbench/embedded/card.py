@@ -59,6 +59,7 @@ def card(result: dict[str, Any], run: Path, data_root: Path) -> str:
         "",
     ]
     lines += ["## Data", "", _data(listing), ""]
+    lines += ["## Recipe", "", _recipe(progress), ""]
     lines += ["## Measured on held-out documents", "", tables(result)]
     lines += [
         "## What it writes",
@@ -111,6 +112,14 @@ def _facts(progress: Progress, parameters: int) -> list[tuple[str, str]]:
             "documents of one kind one after the other, parted by `<|endoftext|>`; positions not reset, attention across them",
         ),
     ]
+
+
+def _recipe(progress: Progress) -> str:
+    return (
+        f"~~~\npython -m workbench.embedded --data-root data --out run --steps {progress.steps} --seed {progress.recipe.seed}\n~~~\n\n"
+        "The options left out are the defaults of that command; docs/embedded_model.md says how `data` is laid out. Measured by\n"
+        "`python -m workbench.embedded.evaluate --model run/model --data-root data`."
+    )
 
 
 def _data(listing: Path) -> str:

@@ -32,6 +32,7 @@ from workbench.figures.style import (
     site_places,
     site_title,
     thin_ticks,
+    utilisation_tops,
 )
 
 __all__ = ["balance", "coactivation", "heatmap", "overlap", "specialisation", "utilisation"]
@@ -62,6 +63,7 @@ def utilisation(table: UtilisationTable, *, same_scale: bool = False) -> go.Figu
             for site, chance in zip(table.sites, table.chance, strict=True)
         ],
     )
+    highest = utilisation_tops(table, same_scale)
     for row, group in enumerate(table.groups):
         style = styles[group.name]
         for column, site in enumerate(table.sites):
@@ -86,12 +88,11 @@ def utilisation(table: UtilisationTable, *, same_scale: bool = False) -> go.Figu
                 figure.add_trace(
                     go.Scatter(x=[None], y=[None], showlegend=False, hoverinfo="skip"), **at
                 )  # else no panel is drawn
-                axis.yaxis.update(range=[0, 1], showticklabels=False)
                 _panel_note(figure, row, column, "no tokens")
             if few and n:
                 _panel_note(figure, row, column, f"few tokens (n = {n:,})")
             axis.xaxis.update(range=[-0.5, site.experts - 0.5], showgrid=False, zeroline=False)
-            axis.yaxis.update(rangemode="tozero", ticksuffix=" %", nticks=4)
+            axis.yaxis.update(range=[0, 1.05 * highest[row]], ticksuffix=" %", nticks=4)
             if row == rows - 1:
                 axis.xaxis.update(title="expert")
             if column == 0:
@@ -120,7 +121,7 @@ def _bars(table: UtilisationTable, column: int, row: int, colour: str, hatch: st
         else None
     )
     return go.Bar(
-        name=group.name,
+        name=escape(group.name),
         x=np.arange(experts, dtype=np.int32),
         y=100 * table.share[column, row, :experts],
         marker={"color": FEW_COLOUR if few else colour, "line": {"width": 0}, "pattern": pattern},
@@ -354,7 +355,8 @@ def coactivation(table: CoactivationTable, *, limit: float | None = None) -> go.
             text=np.round(table.values, 4),
             hovertemplate=(
                 f"<b>{escape(table.site.id)}, experts %{{y}} and %{{x}}</b><br>{table.normalise} %{{text}}"
-                f"<br>%{{customdata[0]:,}} tokens chose both<br>%{{customdata[1]:,}} and %{{customdata[2]:,}} chose each, of n = {table.n:,}<extra></extra>"
+                "<br>%{customdata[0]:,} tokens chose both<br>%{customdata[1]:,} and %{customdata[2]:,} chose each, "
+                f"of n = {table.n:,}<extra></extra>"
             ),
         )
     )

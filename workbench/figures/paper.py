@@ -55,6 +55,7 @@ from workbench.figures.style import (
     site_places,
     site_title,
     thin_ticks,
+    utilisation_tops,
 )
 
 
@@ -162,10 +163,7 @@ def utilisation(table: UtilisationTable, *, same_scale: bool = False) -> Figure:
     rows, columns = len(table.groups), len(table.sites)
     figure = new_figure(WIDTH, 0.55 + rows * (0.75 if rows <= 8 else 0.55), table.caption)
     grid = figure.subplots(rows, columns, squeeze=False, sharex="col", sharey="all" if same_scale else "row")
-    shares = 100 * np.where(np.isnan(table.share), 0.0, table.share)
-    highest = np.maximum(shares.max(axis=(0, 2)), 100 * table.chance.max())  # a row's, in %
-    if same_scale:
-        highest[:] = highest.max()
+    highest = utilisation_tops(table, same_scale)
     for row, group in enumerate(table.groups):
         style = styles[group.name]
         for column, site in enumerate(table.sites):

@@ -18,7 +18,7 @@ from math import floor, log10
 import numpy as np
 
 from workbench.analysis.load import BALANCE_MEASURES
-from workbench.analysis.tables import BalanceTable, CoactivationTable, HeatmapTable, OverlapTable
+from workbench.analysis.tables import BalanceTable, CoactivationTable, HeatmapTable, OverlapTable, UtilisationTable
 from workbench.capture import Group, Site
 
 MODALITY_COLOURS = {"text": "#0072B2", "image": "#E69F00", "video": "#009E73", "audio": "#CC79A7"}
@@ -223,6 +223,13 @@ def balance_range(table: BalanceTable) -> list[float] | None:
         return [float(low), measure.upper + 0.03 * (measure.upper - low)]
     top = max(float(finite.max()), float(table.even.max()))
     return [0.0, top * 1.05 or 1.0]
+
+
+def utilisation_tops(table: UtilisationTable, same_scale: bool) -> np.ndarray:
+    """Highest share of each group over its sites, in %, at least the chance level: float64 [G]; one for all if asked."""
+    shares = 100 * np.where(np.isnan(table.share), 0.0, table.share)
+    tops = np.maximum(shares.max(axis=(0, 2)), 100 * table.chance.max())
+    return np.full_like(tops, tops.max()) if same_scale else tops
 
 
 def site_places(strand: np.ndarray) -> tuple[np.ndarray, list[int]]:

@@ -82,6 +82,8 @@ class RowMaker:
         groups: list[str] | None = None
         if self.by_role:
             encoded, groups = self._with_roles(text, document)
+            if self.generating and groups:
+                groups[-1] = "assistant"  # the answer is generated from the last token, and takes over its group
         else:
             encoded = encode(self.tokenizer, text)
         return self._windows(document, encoded, groups, [], [], ())
