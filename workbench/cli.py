@@ -27,7 +27,12 @@ workbench figures my.capture --out figures
 Every command has --help with an example, and --json for other programs."""
 
 cli = typer.Typer(
-    name="workbench", help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    name="workbench",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 cli.command("app")(app_command.app)
 cli.command("models")(models.models)
@@ -61,7 +66,9 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as fault:
         return fail(_system_sentence(fault))
     except MemoryError:
-        return fail("The memory was not enough for this work: close other programs, or choose a smaller model, batch or length.")
+        return fail(
+            "The memory was not enough for this work: close other programs, or choose a smaller model, batch or length."
+        )
     except Exception as fault:
         usage = getattr(fault, "format_message", None)  # click's own errors: a wrong option or argument
         if usage is None:
@@ -69,7 +76,11 @@ def run(arguments: Sequence[str]) -> int:
                 f"The command stopped on an error that was not foreseen ({type(fault).__name__}: {str(fault).strip().splitlines()[0][:300] if str(fault).strip() else 'no words'}): "
                 "please report it with the command."
             )
-        fail(f"{usage()} See `workbench {arguments[0] if arguments else ''} --help`.".replace("workbench  ", "workbench "))
+        fail(
+            f"{usage()} See `workbench {arguments[0] if arguments else ''} --help`.".replace(
+                "workbench  ", "workbench "
+            )
+        )
         return int(getattr(fault, "exit_code", 2))
 
 

@@ -56,7 +56,9 @@ def weight_pickles(source: Path) -> list[Path]:
         ConvertError: if there is none, or a shard is missing.
     """
     if not source.is_dir():
-        raise ConvertError(f"A model folder was expected, but there is none at '{source}': download the model first, and name its folder.")
+        raise ConvertError(
+            f"A model folder was expected, but there is none at '{source}': download the model first, and name its folder."
+        )
     index = source / INDEX
     if index.is_file():
         try:
@@ -69,8 +71,12 @@ def weight_pickles(source: Path) -> list[Path]:
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         if any(source.glob("*.safetensors")):
-            raise ConvertError(f"'{source}' has safetensors weights already, so there is nothing to convert: use it as it is.")
-        raise ConvertError(f"'{source}' has no {missing[0]}, which is what is converted: name the folder of a model with pickled weights.")
+            raise ConvertError(
+                f"'{source}' has safetensors weights already, so there is nothing to convert: use it as it is."
+            )
+        raise ConvertError(
+            f"'{source}' has no {missing[0]}, which is what is converted: name the folder of a model with pickled weights."
+        )
     return files
 
 
@@ -113,7 +119,9 @@ def convert(source: str | Path, out: str | Path) -> Converted:
             raise ConvertError(lines[-1])
         if done.returncode or not lines:
             last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-            raise ConvertError(f"The conversion of '{source}' broke off ({last[:200]}): nothing was written; check memory and disk.")
+            raise ConvertError(
+                f"The conversion of '{source}' broke off ({last[:200]}): nothing was written; check memory and disk."
+            )
         found = json.loads(lines[-1])
         _copy_rest(source, folder)
     return Converted(out, found["tensors"], tuple(found["tied"]), found["bytes"], licence_of(source))
@@ -150,11 +158,23 @@ def write_safetensors(source: Path, folder: Path) -> dict[str, Any]:
             raise ConvertError(_refusal(file, fault)) from fault
         if isinstance(loaded, dict) and set(loaded) == {"state_dict"}:
             loaded = loaded["state_dict"]
-        if not isinstance(loaded, dict) or not loaded or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-            raise ConvertError(f"'{file.name}' should hold tensors by name, but holds something else: it is no file of weights.")
+        if (
+            not isinstance(loaded, dict)
+            or not loaded
+            or not all(isinstance(value, torch.Tensor) for value in loaded.values())
+        ):
+            raise ConvertError(
+                f"'{file.name}' should hold tensors by name, but holds something else: it is no file of weights."
+            )
         kept: dict[str, torch.Tensor] = {}
         for name, tensor in loaded.items():
-            key = (number, tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+            key = (
+                number,
+                tensor.untyped_storage().data_ptr(),
+                tensor.storage_offset(),
+                tuple(tensor.shape),
+                tensor.stride(),
+            )
             if tensor.numel() and seen.setdefault(key, name) != name:
                 tied.append(str(name))
                 continue
@@ -175,7 +195,9 @@ def _refusal(file: Path, fault: Exception) -> str:
             f"'{file.name}' holds more than weights (objects that would run code when read), so it was refused and nothing of it was run: "
             "get the model from a source that has safetensors."
         )
-    return f"'{file.name}' cannot be read as weights ({type(fault).__name__}: {reason(fault)[:120]}): download it again."
+    return (
+        f"'{file.name}' cannot be read as weights ({type(fault).__name__}: {reason(fault)[:120]}): download it again."
+    )
 
 
 def _main(arguments: list[str]) -> int:

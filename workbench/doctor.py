@@ -17,8 +17,21 @@ from typing import Any
 from workbench.capture.errors import WorkbenchError, reason
 
 OK, WARN, FAIL = "ok", "warn", "fail"
-NEEDED = ("torch", "transformers", "streamlit", "plotly", "matplotlib", "pyarrow", "safetensors", "tokenizers", "pydantic")
-OPTIONAL = {"av": "sounds and clips: pip install 'unified-workbench[media]'", "gguf": "GGUF files: pip install 'unified-workbench[gguf]'"}
+NEEDED = (
+    "torch",
+    "transformers",
+    "streamlit",
+    "plotly",
+    "matplotlib",
+    "pyarrow",
+    "safetensors",
+    "tokenizers",
+    "pydantic",
+)
+OPTIONAL = {
+    "av": "sounds and clips: pip install 'unified-workbench[media]'",
+    "gguf": "GGUF files: pip install 'unified-workbench[gguf]'",
+}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 LOW_MEMORY, LOW_DISK = 2e9, 1e9  # bytes
 
@@ -62,14 +75,28 @@ def examine(port: int = 8501) -> list[Finding]:
         try:
             found += look()
         except Exception as fault:  # the doctor reports what breaks, whatever it is
-            found.append(Finding(name, FAIL, f"could not be looked at ({type(fault).__name__}: {reason(fault)})", "install again with `make app`"))
+            found.append(
+                Finding(
+                    name,
+                    FAIL,
+                    f"could not be looked at ({type(fault).__name__}: {reason(fault)})",
+                    "install again with `make app`",
+                )
+            )
     return found
 
 
 def _python() -> list[Finding]:
     enough = sys.version_info >= (3, 11)
     advice = "" if enough else "use Python 3.11 or newer: `make app PYTHON=python3.12`"
-    return [Finding("python", OK if enough else FAIL, f"{platform.python_version()} on {platform.system()} {platform.machine()}", advice)]
+    return [
+        Finding(
+            "python",
+            OK if enough else FAIL,
+            f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+            advice,
+        )
+    ]
 
 
 def _packages() -> list[Finding]:
@@ -92,7 +119,9 @@ def _device() -> list[Finding]:
 
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info(0)
-        return [Finding("device", OK, f"{torch.cuda.get_device_name(0)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free")]
+        return [
+            Finding("device", OK, f"{torch.cuda.get_device_name(0)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free")
+        ]
     if torch.backends.mps.is_available():
         return [Finding("device", OK, "Apple GPU")]
     threads = torch.get_num_threads()
@@ -104,7 +133,14 @@ def _memory() -> list[Finding]:
 
     free = host_memory() or 0
     low = free < LOW_MEMORY
-    return [Finding("memory", WARN if low else OK, f"{free / 1e9:.1f} GB free", "close other programs before loading a model" if low else "")]
+    return [
+        Finding(
+            "memory",
+            WARN if low else OK,
+            f"{free / 1e9:.1f} GB free",
+            "close other programs before loading a model" if low else "",
+        )
+    ]
 
 
 def _disk() -> list[Finding]:
@@ -113,7 +149,9 @@ def _disk() -> list[Finding]:
     place = _existing(default_root())
     free = shutil.disk_usage(place).free
     low = free < LOW_DISK
-    return [Finding("disk", WARN if low else OK, f"{free / 1e9:.1f} GB free for captures", "free some space" if low else "")]
+    return [
+        Finding("disk", WARN if low else OK, f"{free / 1e9:.1f} GB free for captures", "free some space" if low else "")
+    ]
 
 
 def _existing(path: Path) -> Path:
@@ -135,7 +173,14 @@ def _library() -> list[Finding]:
         return [Finding("library", FAIL, f"'{root}' cannot be written ({fault.strerror})", advice)]
     broken = [entry.name for entry in Library().entries() if entry.fault]
     if broken:
-        return [Finding("library", WARN, f"{len(broken)} broken captures, '{broken[0]}' first", "`workbench info` says what is wrong; delete them on Start")]
+        return [
+            Finding(
+                "library",
+                WARN,
+                f"{len(broken)} broken captures, '{broken[0]}' first",
+                "`workbench info` says what is wrong; delete them on Start",
+            )
+        ]
     return [Finding("library", OK, f"'{root}' can be written")]
 
 
@@ -144,7 +189,14 @@ def _embedded() -> list[Finding]:
 
     found = embedded_models()
     if not found:
-        return [Finding("embedded model", FAIL, "none in sample_data/checkpoints", "get the whole repository, sample_data included")]
+        return [
+            Finding(
+                "embedded model",
+                FAIL,
+                "none in sample_data/checkpoints",
+                "get the whole repository, sample_data included",
+            )
+        ]
     try:
         for model in found:
             for file in weight_files(model.path):
@@ -161,7 +213,14 @@ def _captures() -> list[Finding]:
     root = checkout()
     folders = sorted((root / "sample_data" / "captures").glob("*/manifest.json")) if root is not None else []
     if not folders:
-        return [Finding("ready capture", WARN, "none in sample_data/captures", "make one with `workbench capture`, or get the whole repository")]
+        return [
+            Finding(
+                "ready capture",
+                WARN,
+                "none in sample_data/captures",
+                "make one with `workbench capture`, or get the whole repository",
+            )
+        ]
     try:
         for file in folders:
             read_manifest(file.parent)
@@ -172,9 +231,20 @@ def _captures() -> list[Finding]:
 
 def _chromium() -> list[Finding]:
     given = os.environ.get("CHROMIUM")
-    found = given if given and Path(given).is_file() else next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    found = (
+        given
+        if given and Path(given).is_file()
+        else next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    )
     if found is None:
-        return [Finding("browser for tests", WARN, "no Chromium", "needed only by the tests in tests/browser: install the package chromium")]
+        return [
+            Finding(
+                "browser for tests",
+                WARN,
+                "no Chromium",
+                "needed only by the tests in tests/browser: install the package chromium",
+            )
+        ]
     return [Finding("browser for tests", OK, found)]
 
 

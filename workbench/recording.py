@@ -1,7 +1,7 @@
 """Run documents through a model under a routing probe: what the page's job and `workbench capture` both call.
 
-    loaded = load_model("kinds-moe")
-    capture = record(loaded, read_documents(["texts/"], InputOptions(group_by="folder")), RecordOptions(group_by="folder"))
+loaded = load_model("kinds-moe")
+capture = record(loaded, read_documents(["texts/"], InputOptions(group_by="folder")), RecordOptions(group_by="folder"))
 """
 
 from __future__ import annotations
@@ -189,7 +189,10 @@ def record(
         raise RecordingError("The recording was stopped before its first batch, so there is nothing to keep.")
     notes = _notes(options, tally, runner, stopped)
     capture = probe.capture(
-        model_id=loaded.info.id, licence=options.licence, notes=notes, grouped_by=InputOptions(group_by=options.group_by).grouped_by
+        model_id=loaded.info.id,
+        licence=options.licence,
+        notes=notes,
+        grouped_by=InputOptions(group_by=options.group_by).grouped_by,
     )
     return _with_model(capture, loaded)
 
@@ -204,12 +207,20 @@ class _Runner:
         self.max_length = row_length(loaded, options)
         by_role = options.group_by == "role"
         generating = options.generate > 0
-        self.texts = RowMaker(loaded.tokenizer, self.max_length, by_role=by_role, generating=generating) if loaded.tokenizer is not None else None
-        self.media = MediaMaker(loaded.processor, loaded.modalities, loaded.info.id, by_role=by_role, generating=generating)
+        self.texts = (
+            RowMaker(loaded.tokenizer, self.max_length, by_role=by_role, generating=generating)
+            if loaded.tokenizer is not None
+            else None
+        )
+        self.media = MediaMaker(
+            loaded.processor, loaded.modalities, loaded.info.id, by_role=by_role, generating=generating
+        )
         self.parameters = inspect.signature(type(loaded.model).forward).parameters
         self.pad = _pad_id(loaded)
         if generating and not (hasattr(loaded.model, "can_generate") and loaded.model.can_generate()):
-            raise RecordingError(f"The model '{loaded.info.id}' ({type(loaded.model).__name__}) cannot generate: leave --generate out.")
+            raise RecordingError(
+                f"The model '{loaded.info.id}' ({type(loaded.model).__name__}) cannot generate: leave --generate out."
+            )
 
     def check(self, documents: Sequence[Document]) -> None:
         """Refuse documents that this model cannot take before anything is run."""
@@ -218,7 +229,9 @@ class _Runner:
                 self.media.check(document)
             elif self.texts is None:
                 kinds = " and ".join(sorted(self.loaded.modalities)) or "nothing that is read here"
-                raise InputError(f"'{document.id}' is a text, and the model '{self.loaded.info.id}' has no tokenizer (it takes {kinds}).")
+                raise InputError(
+                    f"'{document.id}' is a text, and the model '{self.loaded.info.id}' has no tokenizer (it takes {kinds})."
+                )
 
     def batches(self, documents: Sequence[Document], tally: _Tally) -> Iterator[list[Row] | list[MediaRow]]:
         """Batches of rows of nearly the same length and the same prompt; a document with media is one by itself."""
@@ -234,8 +247,7 @@ class _Runner:
                 tally.plan(document.id, len(made))
                 rows += made
             rows.sort(key=lambda row: (row.prefix, -len(row.ids)))  # the longest first: too large a batch fails at once
-            for batch in _same_prefix(rows, self.options.batch_size):
-                yield batch
+            yield from _same_prefix(rows, self.options.batch_size)
 
     def run(self, probe: RoutingProbe, batch: Sequence[Row] | Sequence[MediaRow]) -> None:
         first = batch[0]
@@ -294,7 +306,9 @@ class _Runner:
 
     def _forward(self, inputs: dict[str, Any]) -> None:
         if self.options.generate:
-            self.model.generate(**inputs, max_new_tokens=self.options.generate, do_sample=False, num_beams=1, pad_token_id=self.pad)
+            self.model.generate(
+                **inputs, max_new_tokens=self.options.generate, do_sample=False, num_beams=1, pad_token_id=self.pad
+            )
             return
         if "use_cache" in self.parameters:
             inputs["use_cache"] = False
@@ -327,7 +341,9 @@ def row_length(loaded: LoadedModel, options: RecordOptions) -> int:
         limits += [positions - options.generate] if positions is not None else []
         limits += [int(told)] if isinstance(told, int) and told < _HUGE else []
         if min(limits) < MIN_LENGTH:
-            raise RecordingError(f"--generate {options.generate} leaves no room in the model's {positions} positions: ask for fewer tokens.")
+            raise RecordingError(
+                f"--generate {options.generate} leaves no room in the model's {positions} positions: ask for fewer tokens."
+            )
         return min(limits)
     if positions is not None and options.max_length + options.generate > positions:
         raise RecordingError(
@@ -368,7 +384,11 @@ def _pad_id(loaded: LoadedModel) -> int:
 
 
 def _memory_error(fault: Exception, options: RecordOptions) -> Exception:
-    if not isinstance(fault, MemoryError) and "out of memory" not in str(fault).lower() and "can't allocate" not in str(fault):
+    if (
+        not isinstance(fault, MemoryError)
+        and "out of memory" not in str(fault).lower()
+        and "can't allocate" not in str(fault)
+    ):
         return fault
     if options.batch_size > 1:
         hint = f"use a smaller --batch-size, for instance {options.batch_size // 2}"

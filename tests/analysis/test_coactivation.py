@@ -45,7 +45,9 @@ def test_every_pair(capture, normalise: str) -> None:  # type: ignore[no-untyped
 
 def test_lift_of_random_routing_is_below_one() -> None:
     """A token's choices are distinct, so an even random router gives (k - 1) E / (k (E - 1))."""
-    capture = make_capture(sites=1, experts=8, groups=1, top_k=2, tokens_per_group=40_000, token_rows=False, logits=np.zeros((1, 1, 8)))
+    capture = make_capture(
+        sites=1, experts=8, groups=1, top_k=2, tokens_per_group=40_000, token_rows=False, logits=np.zeros((1, 1, 8))
+    )
     assert capture.coactivation is not None
     assert chance_lift(capture.coactivation[0], 40_000) == pytest.approx(8 / (2 * 7), rel=1e-3)
 

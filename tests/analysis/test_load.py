@@ -111,7 +111,9 @@ def test_tables_against_the_rows(phase: str | None) -> None:
     for index, site in enumerate(capture.sites):
         chosen, tokens = brute(capture, site.id, "Image und.", phase)
         assert heat.n[index] == tokens
-        assert heat.values[index].tolist() == pytest.approx([chosen.count(e) / len(chosen) * EXPERTS for e in range(EXPERTS)])
+        assert heat.values[index].tolist() == pytest.approx(
+            [chosen.count(e) / len(chosen) * EXPERTS for e in range(EXPERTS)]
+        )
         for column, group in enumerate(balance.groups):
             own, _ = brute(capture, site.id, group.name, phase)
             assert balance.values[index, column] == pytest.approx(float(normalised_entropy(counts(own))))
@@ -134,7 +136,9 @@ def test_frames_hold_what_the_arrays_do() -> None:
 
 @pytest.mark.parametrize("measure", BALANCE_MEASURES)
 def test_every_measure_of_balance_says_what_even_is(measure: str) -> None:
-    table = balance_table(make_capture(logits=np.zeros((4, 4, 16)), tokens_per_group=20_000, token_rows=False), measure=measure)
+    table = balance_table(
+        make_capture(logits=np.zeros((4, 4, 16)), tokens_per_group=20_000, token_rows=False), measure=measure
+    )
     assert table.values == pytest.approx(np.broadcast_to(table.even[:, None], table.values.shape), abs=0.2)
 
 

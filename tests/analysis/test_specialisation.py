@@ -21,7 +21,9 @@ def by_hand(own: list[int], others: list[int], a: float) -> list[float]:
 @pytest.mark.parametrize("a", [0.5, 1.0, 3.0])
 def test_against_the_formula(a: float) -> None:
     own, others = [10, 0, 3, 7], [5, 5, 50, 0]
-    assert log2_specialisation(np.array(own), np.array(others), pseudo_count=a).tolist() == pytest.approx(by_hand(own, others, a))
+    assert log2_specialisation(np.array(own), np.array(others), pseudo_count=a).tolist() == pytest.approx(
+        by_hand(own, others, a)
+    )
 
 
 def test_twice_as_often_is_one() -> None:

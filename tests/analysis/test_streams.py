@@ -169,7 +169,9 @@ def test_frequency_control_removes_what_only_words_explain() -> None:
     site = base.sites[0].id
     table = table.set_column(table.column_names.index("token_id"), "token_id", pa.array(token, pa.int32()))
     name = f"experts_{site}"
-    table = table.set_column(table.column_names.index(name), name, pa.array([[int(e)] for e in expert], pa.list_(pa.int16())))
+    table = table.set_column(
+        table.column_names.index(name), name, pa.array([[int(e)] for e in expert], pa.list_(pa.int16()))
+    )
     load = {key: base.table(key).values for key in ("count", "mass", "tokens", "dropped", "skipped")}
     got = frequency_table(Capture(base.manifest, load, tokens={"text": table}), draws=50)
     assert got.divergence_raw[0, 0] > 0.1

@@ -150,3 +150,18 @@ def test_a_changed_top_k_needs_a_capture_of_its_own() -> None:
         model(IDS)
         with pytest.raises(ProbeError, match="chose 2 experts a token and now 1"):
             probe.collector.flush()
+
+
+class Loop(Toy):
+    """Runs its first layer twice."""
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        hidden = self.layers[0](self.embed(input_ids), input_ids)
+        return super().forward(input_ids) + self.layers[0](hidden, input_ids)
+
+
+def test_a_layer_that_runs_in_a_loop_is_not_counted_twice() -> None:
+    with RoutingProbe(Loop()) as probe, pytest.raises(ProbeError, match="text_0_mlp ran more than once"):
+        probe.model(torch.tensor([[1, 2, 3]]))

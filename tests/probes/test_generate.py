@@ -172,7 +172,7 @@ def test_caches_used_in_turn_keep_their_documents(model: Any) -> None:
             probe.label(documents=[name])
             caches[name] = model(ids, use_cache=True).past_key_values
         for step in (12, 13):
-            for name, cache in caches.items():
+            for cache in caches.values():
                 model(torch.tensor([[step]]), past_key_values=cache, use_cache=True)
     capture = probe.capture()
     assert capture.tokens is not None

@@ -79,7 +79,13 @@ def mutual_information(pairs: np.ndarray) -> float:
 
 
 def affinity_table(
-    capture: Capture, site: str, after: str | None = None, group: str | None = None, *, shuffles: int = 20, seed: int = 0
+    capture: Capture,
+    site: str,
+    after: str | None = None,
+    group: str | None = None,
+    *,
+    shuffles: int = 20,
+    seed: int = 0,
 ) -> AffinityTable:
     """Affinity of a site's experts to those of the next site of its stack and part, or of `after`.
 
@@ -92,11 +98,15 @@ def affinity_table(
         same = [other for other in all_sites(capture) if strand(capture.site(other)) == strand(here)]
         place = same.index(site)
         if place + 1 == len(same):
-            raise CaptureError(f"Site {site} is the last of its stack, so no layer comes after it: choose an earlier one.")
+            raise CaptureError(
+                f"Site {site} is the last of its stack, so no layer comes after it: choose an earlier one."
+            )
         after = same[place + 1]
     then = capture.site(after)
     if then.stack != here.stack:
-        raise CaptureError(f"Sites {site} and {after} work on different tokens ({here.stack}, {then.stack}): choose two of one stack.")
+        raise CaptureError(
+            f"Sites {site} and {after} work on different tokens ({here.stack}, {then.stack}): choose two of one stack."
+        )
     rows = read_rows(capture, here.stack)
     left, right = read_choices(capture, rows, here)[0], read_choices(capture, rows, then)[0]
     at = (left >= 0).any(axis=1) & (right >= 0).any(axis=1)
@@ -109,7 +119,10 @@ def affinity_table(
     next_own = np.bincount(right[right >= 0], minlength=then.experts).astype(np.float64)
     expected = np.outer(own, next_own) / max(n, 1)
     random = np.random.default_rng(seed)
-    null = [mutual_information(joint_counts(left, right[random.permutation(n)], here.experts, then.experts)) for _ in range(shuffles)]
+    null = [
+        mutual_information(joint_counts(left, right[random.permutation(n)], here.experts, then.experts))
+        for _ in range(shuffles)
+    ]
     information = mutual_information(pairs)
     whom = "" if group is None else f" of group {group}"
     return AffinityTable(

@@ -18,7 +18,7 @@ Cancelled = Callable[[], bool]
 
 # Groups with fewer blocks than this have intervals that are too narrow (measured: docs/significance.md); ours.
 MIN_BLOCKS = 10
-_CHUNK_NUMBERS = 16_000_000  # float64 numbers that one step may hold at once: 128 MB, a few of them at a time
+_CHUNK_NUMBERS = 8_000_000  # float64 numbers that one step may hold at once: 64 MB, a few of them at a time
 
 
 class Stopped(WorkbenchError):

@@ -50,7 +50,10 @@ class ConcentrationTable:
                 "first_share": self.first_share.ravel(),
                 "normalised_entropy": self.entropy.ravel(),
                 "effective_choices": self.effective.ravel(),
-                **{f"first_share_{name}": self.quartiles[..., index].ravel() for index, name in enumerate(("q25", "median", "q75"))},
+                **{
+                    f"first_share_{name}": self.quartiles[..., index].ravel()
+                    for index, name in enumerate(("q25", "median", "q75"))
+                },
                 "n_tokens": self.n.ravel(),
             }
         )

@@ -56,7 +56,16 @@ class FrequencyTable:
         """A row for every site and pair."""
         site, pair = (index.ravel() for index in np.indices(self.iou_raw.shape))
         names = np.array(self.groups, dtype=object)
-        columns = ("iou_raw", "iou_within", "divergence_raw", "divergence_within", "null_mean", "null_low", "null_high", "p")
+        columns = (
+            "iou_raw",
+            "iou_within",
+            "divergence_raw",
+            "divergence_within",
+            "null_mean",
+            "null_low",
+            "null_high",
+            "p",
+        )
         return pd.DataFrame(
             {
                 "site": np.array([where.id for where in self.sites], dtype=object)[site],
@@ -114,10 +123,22 @@ def frequency_table(
     names = _names(groups, "group", groups_with_tokens(capture))
     numbers = [capture.group_index(name) for name in names]
     if len(names) < 2:
-        raise CaptureError("Within token id two groups are compared, but only one has tokens or was chosen: choose a second group.")
+        raise CaptureError(
+            "Within token id two groups are compared, but only one has tokens or was chosen: choose a second group."
+        )
     first, second = pairs_of(len(names))
     shape = (len(places), len(first))
-    columns = ("iou_raw", "iou_within", "divergence_raw", "divergence_within", "null_mean", "null_low", "null_high", "p", "covered")
+    columns = (
+        "iou_raw",
+        "iou_within",
+        "divergence_raw",
+        "divergence_within",
+        "null_mean",
+        "null_low",
+        "null_high",
+        "p",
+        "covered",
+    )
     out = {name: np.full(shape, np.nan) for name in columns}
     whole = {name: np.zeros(shape, dtype=np.int64) for name in ("shared_ids", "tokens_a", "tokens_b")}
     random = np.random.default_rng(seed)

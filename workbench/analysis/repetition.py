@@ -60,7 +60,11 @@ class RepetitionTable:
 
 
 def repetition_table(
-    capture: Capture, sites: str | Sequence[str] | None = None, groups: str | Sequence[str] | None = None, *, seed: int = 0
+    capture: Capture,
+    sites: str | Sequence[str] | None = None,
+    groups: str | Sequence[str] | None = None,
+    *,
+    seed: int = 0,
 ) -> RepetitionTable:
     """Repetition of experts at consecutive positions of a document, both tokens of one group.
 
@@ -72,15 +76,20 @@ def repetition_table(
     names = _names(groups, "group", groups_with_tokens(capture))
     numbers = [capture.group_index(name) for name in names]
     shape = (len(places), len(names))
-    out = {name: np.full(shape, np.nan) for name in ("first", "first_chance", "shared", "shared_chance", "any", "any_chance")}
+    out = {
+        name: np.full(shape, np.nan)
+        for name in ("first", "first_chance", "shared", "shared_chance", "any", "any_chance")
+    }
     n = np.zeros(shape, dtype=np.int64)
     rows = {stack: read_rows(capture, stack) for stack in dict.fromkeys(site.stack for site in places)}
     random = np.random.default_rng(seed)
     for s, site in enumerate(places):
         labels = rows[site.stack]
         ids, _ = read_choices(capture, labels, site)
-        reached = (ids >= 0).any(axis=1)
-        next_one: np.ndarray = (np.diff(labels.document) == 0) & (np.diff(labels.position) == 1) & reached[:-1] & reached[1:]
+        reached = np.asarray((ids >= 0).any(axis=1))
+        next_one: np.ndarray = (
+            (np.diff(labels.document) == 0) & (np.diff(labels.position) == 1) & reached[:-1] & reached[1:]
+        )
         for g, number in enumerate(numbers):
             at = np.flatnonzero(next_one & np.equal(labels.group[:-1], number) & np.equal(labels.group[1:], number))
             n[s, g] = at.size

@@ -104,7 +104,9 @@ def saturation_table(
             other_rows, mine, theirs = matched[site.stack]
             later = read_choices(last, rows[site.stack], site)[0][mine]
             earlier = read_choices(capture, other_rows, twin)[0][theirs]
-            block = np.array([block_of(name, last.manifest.blocks) for name in rows[site.stack].names])[rows[site.stack].document[mine]]
+            block = np.array([block_of(name, last.manifest.blocks) for name in rows[site.stack].names])[
+                rows[site.stack].document[mine]
+            ]
             both = (later >= 0).any(axis=1) & (earlier >= 0).any(axis=1)
             share = shared_share(earlier, later, site.top_k)
             for g, number in enumerate(numbers):

@@ -221,18 +221,17 @@ def significance_table(
     elif null == "untrained":
         band = untrained_null(
             capture, untrained if untrained is not None else (), counts, how, resamples=resamples, **steer
-        )  # type: ignore[arg-type]
+        )
     chosen = counts.chosen
     first, second = (
         pairs_of(len(chosen.groups)) if how.kind == "pair" else (np.zeros(0, np.int64), np.zeros(0, np.int64))
     )
     strands = list(dict.fromkeys(strand(site) for site in chosen.sites))
     missing = np.full(interval.value.shape, np.nan)
-    said = (
-        ""
-        if band is None
-        else f"; band: what it would be if {NULL_WORDS[band.name]} ({band.draws} draws over {band.units}), p corrected for {int(np.isfinite(band.p).sum())} cells"
-    )
+    said = ""
+    if band is not None:
+        said = f"; band: what it would be if {NULL_WORDS[band.name]} ({band.draws} draws over {band.units}), "
+        said += f"p corrected for {int(np.isfinite(band.p).sum())} cells"
     return SignificanceTable(
         name=name,
         kind=how.kind,
@@ -315,7 +314,9 @@ def verdict(
         words = NULL_WORDS.get(name, name)
         if p <= SIGNIFICANT:
             side = "below" if compared < mean else "above"
-            says += f"{thinned} and lies {side} the {low:.2f} to {high:.2f} that it would have if {words} (p = {_p(p)}): "
+            says += (
+                f"{thinned} and lies {side} the {low:.2f} to {high:.2f} that it would have if {words} (p = {_p(p)}): "
+            )
             says += MORE_WORDS.get(name, "more than chance")
         else:
             says += f"{thinned} and cannot be told from the {low:.2f} to {high:.2f} that it would have if {words} (p = {_p(p)})"

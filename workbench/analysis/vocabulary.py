@@ -112,7 +112,9 @@ def vocabulary_table(
             continue
         share, counts = id_shares(part, number, site.experts)
         value[s] = share.max(axis=1).mean()
-        shuffled = [id_shares(part, random.permutation(number), site.experts)[0].max(axis=1).mean() for _ in range(shuffles)]
+        shuffled = [
+            id_shares(part, random.permutation(number), site.experts)[0].max(axis=1).mean() for _ in range(shuffles)
+        ]
         chance[s] = np.mean(shuffled)
         best = np.argsort(-share, axis=None, kind="stable")[:most]
         token, expert = np.unravel_index(best, share.shape)
@@ -135,7 +137,9 @@ def vocabulary_table(
         chance=chance,
         ids=ids_seen,
         n=n,
-        top=pd.concat(tops, ignore_index=True) if tops else pd.DataFrame(columns=["site", "token_id", "expert", "share", "n_tokens"]),
+        top=pd.concat(tops, ignore_index=True)
+        if tops
+        else pd.DataFrame(columns=["site", "token_id", "expert", "share", "n_tokens"]),
         caption=(
             f"Highest share that one expert has of an id's occurrences as {says}, mean over {int(ids_seen.max(initial=0)):,} ids seen at "
             f"least {min_seen} times, {tokens_phrase(n)}; dotted: ids shuffled over tokens; a bound "

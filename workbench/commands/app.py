@@ -20,7 +20,9 @@ class AppError(WorkbenchError):
 
 
 def app(
-    port: Annotated[int, typer.Option(help="Port to listen on; if it is taken, the next free one.", min=1, max=65535)] = 8501,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; if it is taken, the next free one.", min=1, max=65535)
+    ] = 8501,
     address: Annotated[str, typer.Option(help="Address to listen on. 127.0.0.1: this machine only.")] = "127.0.0.1",
     as_json: JsonOption = False,
 ) -> None:
@@ -32,19 +34,33 @@ def app(
 
     root = checkout()
     if root is None or not (root / "app.py").is_file():
-        raise AppError("The dashboard's app.py is not beside this installation: run `workbench app` from a checkout (`make app`).")
+        raise AppError(
+            "The dashboard's app.py is not beside this installation: run `workbench app` from a checkout (`make app`)."
+        )
     out = Output(as_json)
     free = free_port(address, port)
     if free != port:
         out.note(f"Port {port} is taken, so the dashboard uses {free}.")
     if address not in ("127.0.0.1", "localhost", "::1"):
-        out.note(f"Listening on {address}: others who reach this machine can open the dashboard, which has no password.")
+        out.note(
+            f"Listening on {address}: others who reach this machine can open the dashboard, which has no password."
+        )
     shown = f"[{address}]" if ":" in address else address
     url = f"http://{shown}:{free}"
     out.say(f"Open {url}")
     out.result({"url": url, "port": free, "address": address})
     sys.stdout.flush()
-    command = [sys.executable, "-m", "streamlit", "run", str(root / "app.py"), "--server.port", str(free), "--server.address", address]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(root / "app.py"),
+        "--server.port",
+        str(free),
+        "--server.address",
+        address,
+    ]
     # Its own lines go to standard error: the last line of standard output stays ours.
     server = subprocess.Popen(command, cwd=root, stdout=sys.stderr.fileno())
     try:
@@ -57,7 +73,9 @@ def app(
             server.terminate()
             server.wait()
     if status not in (0, -2, 130):
-        raise AppError(f"The dashboard ended with status {status}: the lines above say why, and `workbench doctor` looks for the usual causes.")
+        raise AppError(
+            f"The dashboard ended with status {status}: the lines above say why, and `workbench doctor` looks for the usual causes."
+        )
 
 
 def free_port(address: str, first: int) -> int:

@@ -12,7 +12,9 @@ from workbench.commands.output import JsonOption, Output, quiet_libraries, stop_
 
 
 def capture(
-    model: Annotated[str, typer.Option(help="Embedded model (`workbench models`), folder, GGUF file or hub id.", show_default=False)],
+    model: Annotated[
+        str, typer.Option(help="Embedded model (`workbench models`), folder, GGUF file or hub id.", show_default=False)
+    ],
     inputs: Annotated[
         list[Path],
         typer.Option(
@@ -22,7 +24,9 @@ def capture(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the capture, or one file ending in .zip.", show_default=False)],
-    more: Annotated[list[Path] | None, typer.Argument(help="Further inputs, so that --input *.txt works.", show_default=False)] = None,
+    more: Annotated[
+        list[Path] | None, typer.Argument(help="Further inputs, so that --input *.txt works.", show_default=False)
+    ] = None,
     group_by: Annotated[
         str,
         typer.Option(
@@ -30,7 +34,9 @@ def capture(
             "(of a chat), prompt, column:NAME."
         ),
     ] = "modality",
-    text_column: Annotated[str | None, typer.Option(help="Column (key) of the text in csv, parquet and jsonl. Default: text.")] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column (key) of the text in csv, parquet and jsonl. Default: text.")
+    ] = None,
     lines: Annotated[bool, typer.Option(help="Text files hold a document a line.")] = False,
     prompt: Annotated[
         list[str] | None,
@@ -39,25 +45,40 @@ def capture(
             "'... sound.', '... clip.'). Several: every document runs once with each."
         ),
     ] = None,
-    generate: Annotated[int, typer.Option(help="New tokens to write after each row; all but the last are recorded as decode steps.")] = 0,
+    generate: Annotated[
+        int, typer.Option(help="New tokens to write after each row; all but the last are recorded as decode steps.")
+    ] = 0,
     tokens: Annotated[bool, typer.Option(help="Keep a row a token, to see the tokens behind a cell.")] = True,
-    text: Annotated[bool, typer.Option("--text/--no-text", help="Keep what the tokens say; --no-text makes a capture to pass on.")] = True,
-    scores: Annotated[bool, typer.Option("--scores", help="Keep the router's score of every expert in the token rows (large).")] = False,
+    text: Annotated[
+        bool, typer.Option("--text/--no-text", help="Keep what the tokens say; --no-text makes a capture to pass on.")
+    ] = True,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Keep the router's score of every expert in the token rows (large).")
+    ] = False,
     coactivation: Annotated[bool, typer.Option(help="Count pairs of experts chosen together.")] = True,
-    max_tokens: Annotated[int, typer.Option(help="Most token rows to keep; everything is counted all the same.")] = 200_000,
+    max_tokens: Annotated[
+        int, typer.Option(help="Most token rows to keep; everything is counted all the same.")
+    ] = 200_000,
     max_length: Annotated[
-        int | None, typer.Option(help="Tokens of a row; longer texts are cut into windows. Default: the model's, at most 2048.")
+        int | None,
+        typer.Option(help="Tokens of a row; longer texts are cut into windows. Default: the model's, at most 2048."),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Rows run at once.")] = 8,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    device_map: Annotated[str | None, typer.Option(help="auto, balanced, ... or JSON: spread the model over several devices.")] = None,
+    device_map: Annotated[
+        str | None, typer.Option(help="auto, balanced, ... or JSON: spread the model over several devices.")
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
     quantize: Annotated[str | None, typer.Option(help="8bit or 4bit, through bitsandbytes.")] = None,
-    gguf_file: Annotated[str | None, typer.Option(help="Name of the GGUF file, where a folder or repository has several.")] = None,
+    gguf_file: Annotated[
+        str | None, typer.Option(help="Name of the GGUF file, where a folder or repository has several.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the sample of token rows.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a capture that is there.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Load although the memory estimate says that it will not fit.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Load although the memory estimate says that it will not fit.")
+    ] = False,
     notes: Annotated[str, typer.Option(help="Your own words, kept in the capture.")] = "",
     licence: Annotated[str, typer.Option(help="Note on the terms of the inputs, kept in the capture.")] = "",
     as_json: JsonOption = False,
@@ -105,7 +126,9 @@ def _run(output: Output, model: str, load, documents, options, out: Path, *, ove
     last = Progress(0, len(documents), 0, 0.0)
     with (
         tqdm(total=len(documents), desc="documents", unit="", leave=False, disable=None) as bar,
-        stop_on_interrupt(lambda: output.note("Stopping after this batch; what was recorded is kept. Ctrl-C again stops at once.")) as stopped,
+        stop_on_interrupt(
+            lambda: output.note("Stopping after this batch; what was recorded is kept. Ctrl-C again stops at once.")
+        ) as stopped,
     ):
 
         def progress(now: Progress) -> None:
@@ -151,7 +174,7 @@ def check_target(out: Path, overwrite: bool) -> None:
 
     if not out.exists():
         return
-    is_capture = out.is_file() and out.suffix == ".zip" or (out / MANIFEST_FILE).is_file()
+    is_capture = (out.is_file() and out.suffix == ".zip") or (out / MANIFEST_FILE).is_file()
     if not is_capture:
         raise CaptureError(f"'{out}' exists and is not a capture, so it is left alone: choose another --out.")
     if not overwrite:

@@ -11,10 +11,17 @@ from workbench.commands.output import JsonOption, Output
 
 
 def figures(
-    capture: Annotated[Path, typer.Argument(help="A capture: a folder, or one file NAME.capture.zip.", show_default=False)],
+    capture: Annotated[
+        Path, typer.Argument(help="A capture: a folder, or one file NAME.capture.zip.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the figures; made if it is not there.", show_default=False)],
-    groups: Annotated[list[str] | None, typer.Option(help="Draw this group only; may be given several times. Default: all.")] = None,
-    sites: Annotated[list[str] | None, typer.Option(help="Draw this site only (ids: `workbench info --json`); may be given several times.")] = None,
+    groups: Annotated[
+        list[str] | None, typer.Option(help="Draw this group only; may be given several times. Default: all.")
+    ] = None,
+    sites: Annotated[
+        list[str] | None,
+        typer.Option(help="Draw this site only (ids: `workbench info --json`); may be given several times."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace figures that are there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,6 +44,8 @@ def figures(
             bar.total, bar.n = total, done
             bar.set_description(what)
 
-        files = write_figures(found, out, sites=sites or None, groups=groups or None, overwrite=overwrite, progress=progress)
+        files = write_figures(
+            found, out, sites=sites or None, groups=groups or None, overwrite=overwrite, progress=progress
+        )
     output.say(f"{len(files)} files in {out}; open {out / 'report.html'} in a browser.")
     output.result({"out": str(out), "files": [file.name for file in files], "report": str(out / "report.html")})

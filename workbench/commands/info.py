@@ -11,7 +11,9 @@ from workbench.commands.output import JsonOption, Output
 
 
 def info(
-    capture: Annotated[Path, typer.Argument(help="A capture: a folder, or one file NAME.capture.zip.", show_default=False)],
+    capture: Annotated[
+        Path, typer.Argument(help="A capture: a folder, or one file NAME.capture.zip.", show_default=False)
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Say what a capture holds: model, sites, groups, tokens, streams, checks, sampling, flags. Reads no model, needs no GPU.
@@ -27,7 +29,9 @@ def info(
     model = manifest.model
     out.say(f"Capture   {capture.name}, format {manifest.schema_version}, made {manifest.created}")
     size = f", {model.parameters:,} weights" if model.parameters else ""
-    out.say(f"Model     {model.id} ({model.family}, {model.architecture or 'class unknown'}), {model.dtype} on {model.device}{size}")
+    out.say(
+        f"Model     {model.id} ({model.family}, {model.architecture or 'class unknown'}), {model.dtype} on {model.device}{size}"
+    )
     if model.score_function:
         out.say(f"Router    {model.score_function}; weights: {model.weight_normalisation or 'not stated'}")
     for stack in manifest.stacks:

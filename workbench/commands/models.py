@@ -36,10 +36,18 @@ def models(as_json: JsonOption = False) -> None:
         out.say(title)
         for model in found:
             what = model.experts
-            numbers = f"{what.layers or '?'} layers, {what.experts or '?'} experts, {what.top_k or '?'} chosen for each token"
+            numbers = (
+                f"{what.layers or '?'} layers, {what.experts or '?'} experts, {what.top_k or '?'} chosen for each token"
+            )
             out.say(f"  {model.name}   {model.family}, {numbers}, {model.bytes / 1e6:,.1f} MB")
         if not found:
             out.say(f"  {empty}")
     out.say(f"Families ({len(families())} model types)")
     out.say("  " + ", ".join(families()))
-    out.result({"embedded": [row(model) for model in embedded], "cached": [row(model) for model in cached], "families": list(families())})
+    out.result(
+        {
+            "embedded": [row(model) for model in embedded],
+            "cached": [row(model) for model in cached],
+            "families": list(families()),
+        }
+    )

@@ -13,7 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-JsonOption = Annotated[bool, typer.Option("--json", help="End with one JSON object on standard output, for other programs.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="End with one JSON object on standard output, for other programs.")
+]
 
 
 class Output:

@@ -1,7 +1,7 @@
 """Inputs: files of any modality to documents. Imports no torch.
 
-    from workbench.inputs import InputOptions, read_documents
-    documents = read_documents(["texts/"], InputOptions(group_by="folder"))
+from workbench.inputs import InputOptions, read_documents
+documents = read_documents(["texts/"], InputOptions(group_by="folder"))
 """
 
 from workbench.inputs.documents import DEFAULT_PROMPTS, Document, InputError, InputOptions, Message, Part

@@ -39,7 +39,9 @@ def _parts(content: Any, place: str, file: Path) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Part("text", text=content),)
     if not isinstance(content, list):
-        raise InputError(f"The content of {place} should be a text or a list of parts, but is a {type(content).__name__}.")
+        raise InputError(
+            f"The content of {place} should be a text or a list of parts, but is a {type(content).__name__}."
+        )
     parts = []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
@@ -48,7 +50,9 @@ def _parts(content: Any, place: str, file: Path) -> tuple[Part, ...]:
         elif kind in MODALITIES:
             parts.append(Part(kind, path=_path(part, kind, place, file)))
         else:
-            raise InputError(f"A part of {place} should be a text, image, audio or video with its content, but is of type '{kind}'.")
+            raise InputError(
+                f"A part of {place} should be a text, image, audio or video with its content, but is of type '{kind}'."
+            )
     return tuple(parts)
 
 
@@ -57,7 +61,9 @@ def _path(part: dict[str, Any], kind: str, place: str, file: Path) -> Path:
     if name is None:
         raise InputError(f"The {kind} of {place} names no file: write {{'type': '{kind}', '{kind}': 'FILE'}}.")
     if "://" in name:
-        raise InputError(f"The {kind} of {place} is an address on the network, and only files are read: download it first.")
+        raise InputError(
+            f"The {kind} of {place} is an address on the network, and only files are read: download it first."
+        )
     path = Path(name) if Path(name).is_absolute() else file.parent / name
     check_media(kind, path)
     return path

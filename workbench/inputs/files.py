@@ -13,8 +13,46 @@ IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".
 SOUNDS = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"})
 CLIPS = frozenset({".mp4", ".webm", ".mkv", ".mov", ".avi"})
 TEXTS = frozenset(
-    ".txt .text .md .rst .tex .py .js .ts .c .h .cc .cpp .hpp .java .go .rs .rb .sh .sql .html .htm .xml .json .yaml .yml .toml "
-    ".ini .cfg .r .jl .php .pl .lua .swift .kt .cs .css .log".split()
+    [
+        ".txt",
+        ".text",
+        ".md",
+        ".rst",
+        ".tex",
+        ".py",
+        ".js",
+        ".ts",
+        ".c",
+        ".h",
+        ".cc",
+        ".cpp",
+        ".hpp",
+        ".java",
+        ".go",
+        ".rs",
+        ".rb",
+        ".sh",
+        ".sql",
+        ".html",
+        ".htm",
+        ".xml",
+        ".json",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".ini",
+        ".cfg",
+        ".r",
+        ".jl",
+        ".php",
+        ".pl",
+        ".lua",
+        ".swift",
+        ".kt",
+        ".cs",
+        ".css",
+        ".log",
+    ]
 )
 # Larger files are refused before they are read: a reader holds a whole one in memory.
 LIMITS = {
@@ -73,7 +111,9 @@ def find_sources(paths: list[Path]) -> tuple[list[Source], int]:
         else:
             raise InputError(f"There is no file and no folder '{path}': check the name given to --input.")
         if len(sources) > MAX_FILES:
-            raise InputError(f"'{path}' brings the files to more than {MAX_FILES:,}: name a smaller folder, or put texts into one jsonl.")
+            raise InputError(
+                f"'{path}' brings the files to more than {MAX_FILES:,}: name a smaller folder, or put texts into one jsonl."
+            )
     for source in sources:
         size = source.path.stat().st_size
         if size > LIMITS[source.kind]:
@@ -108,5 +148,7 @@ def _unique(sources: list[Source]) -> list[Source]:
     result = []
     for source in sources:
         number = seen[source.name] = seen.get(source.name, 0) + 1
-        result.append(source if number == 1 else Source(source.path, source.kind, f"{source.name} ({number})", source.folder))
+        result.append(
+            source if number == 1 else Source(source.path, source.kind, f"{source.name} ({number})", source.folder)
+        )
     return result

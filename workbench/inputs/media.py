@@ -22,10 +22,14 @@ _NAMES = {"image": "picture", "audio": "sound", "video": "clip"}
 def check_media(kind: str, path: Path) -> None:
     """Raise InputError if a file is missing, too large, or visibly not of its kind."""
     if not path.is_file():
-        raise InputError(f"There is no {_NAMES[kind]} '{path}': check the path, which is taken from the folder of the file that names it.")
+        raise InputError(
+            f"There is no {_NAMES[kind]} '{path}': check the path, which is taken from the folder of the file that names it."
+        )
     size = path.stat().st_size
     if size > LIMITS[kind]:
-        raise InputError(f"'{path}' has {size / MB:,.0f} MB, and a {_NAMES[kind]} may have {LIMITS[kind] // MB:,} MB: make it smaller.")
+        raise InputError(
+            f"'{path}' has {size / MB:,.0f} MB, and a {_NAMES[kind]} may have {LIMITS[kind] // MB:,} MB: make it smaller."
+        )
     if kind == "image":
         open_image(path)
 
@@ -41,10 +45,14 @@ def open_image(path: Path) -> Image:
     try:
         with Image.open(path) as picture:
             if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(f"'{path}' has {picture.width} x {picture.height} pixels, and 100 million are the most: scale it down.")
+                raise InputError(
+                    f"'{path}' has {picture.width} x {picture.height} pixels, and 100 million are the most: scale it down."
+                )
             return ImageOps.exif_transpose(picture).convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
-        raise InputError(f"'{path}' is no picture that can be read ({reason(fault).split(' (')[0]}): open and save it again, or leave it out.") from fault
+        raise InputError(
+            f"'{path}' is no picture that can be read ({reason(fault).split(' (')[0]}): open and save it again, or leave it out."
+        ) from fault
 
 
 def open_sound(path: Path, rate: int) -> np.ndarray:
@@ -72,7 +80,9 @@ def open_sound(path: Path, rate: int) -> np.ndarray:
             for part in resampler.resample(None):
                 chunks.append(part.to_ndarray().reshape(-1))
     except (av.FFmpegError, OSError, ValueError) as fault:
-        raise InputError(f"'{path}' is no sound that can be read ({reason(fault)}): save it again as wav or flac.") from fault
+        raise InputError(
+            f"'{path}' is no sound that can be read ({reason(fault)}): save it again as wav or flac."
+        ) from fault
     sound = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     if not sound.size:
         raise InputError(f"'{path}' holds no sample of sound: leave it out.")
@@ -95,7 +105,11 @@ def open_clip(path: Path, frames: int = CLIP_FRAMES) -> np.ndarray:
             total = sum(1 for _ in container.decode(video=0))
             wanted = set(np.linspace(0, max(total - 1, 0), min(frames, total)).round().astype(int).tolist())
             container.seek(0)
-            kept = [frame.to_ndarray(format="rgb24") for number, frame in enumerate(container.decode(video=0)) if number in wanted]
+            kept = [
+                frame.to_ndarray(format="rgb24")
+                for number, frame in enumerate(container.decode(video=0))
+                if number in wanted
+            ]
     except (av.FFmpegError, OSError, ValueError) as fault:
         raise InputError(f"'{path}' is no clip that can be read ({reason(fault)}): save it again as mp4.") from fault
     if not kept:

@@ -49,7 +49,13 @@ class MediaMaker:
     """
 
     def __init__(
-        self, processor: Any, modalities: frozenset[str], model_name: str, *, by_role: bool = False, generating: bool = False
+        self,
+        processor: Any,
+        modalities: frozenset[str],
+        model_name: str,
+        *,
+        by_role: bool = False,
+        generating: bool = False,
     ) -> None:
         self.processor = processor
         self.modalities = modalities
@@ -61,7 +67,11 @@ class MediaMaker:
         """Raise InputError if the model cannot take one of the document's media."""
         for part in document.media:
             if part.kind not in self.modalities:
-                takes = " and ".join(["text", *(NAMES[kind] + "s" for kind in sorted(self.modalities))]) if self.modalities else "text alone"
+                takes = (
+                    " and ".join(["text", *(NAMES[kind] + "s" for kind in sorted(self.modalities))])
+                    if self.modalities
+                    else "text alone"
+                )
                 name = part.path.name if part.path is not None else document.id
                 raise InputError(
                     f"'{name}' is a {NAMES[part.kind]}, and the model '{self.model_name}' takes {takes}: leave it out, or choose a model "
@@ -78,7 +88,9 @@ class MediaMaker:
         media = {part.path: self._open(part) for part in document.media if part.path is not None}
         if getattr(self.processor, "tokenizer", None) is None:
             return MediaRow(document.id, self._pixels(document, media), document.group, None)
-        inputs = self._encode(document, document.messages, media, self.generating and document.messages[-1].role != "assistant")
+        inputs = self._encode(
+            document, document.messages, media, self.generating and document.messages[-1].role != "assistant"
+        )
         groups = self._roles(document, media, inputs) if self.by_role else None
         return MediaRow(document.id, inputs, document.group, groups)
 
@@ -119,22 +131,34 @@ class MediaMaker:
         except WorkbenchError:
             raise
         except Exception as fault:  # every processor has its own ways to refuse
-            raise InputError(f"The model's processor refuses '{document.id}' ({type(fault).__name__}: {reason(fault)}): leave it out.") from fault
+            raise InputError(
+                f"The model's processor refuses '{document.id}' ({type(fault).__name__}: {reason(fault)}): leave it out."
+            ) from fault
 
     def _text(self, document: Document, messages: Any, open_end: bool) -> str:
         """The chat as text with a placeholder for each picture, sound and clip."""
         if getattr(self.processor, "chat_template", None):
             try:
-                return str(self.processor.apply_chat_template(as_conversation(messages, None), tokenize=False, add_generation_prompt=open_end))
+                return str(
+                    self.processor.apply_chat_template(
+                        as_conversation(messages, None), tokenize=False, add_generation_prompt=open_end
+                    )
+                )
             except Exception as fault:  # a template is a program of its own and raises what it likes
                 raise InputError(
                     f"The model's chat template refuses '{document.id}' ({reason(fault)}): change its roles or their order."
                 ) from fault
         if len(messages) != 1:
-            raise InputError(f"'{document.id}' is a chat, but the model's processor has no chat template: use a model trained for chats.")
+            raise InputError(
+                f"'{document.id}' is a chat, but the model's processor has no chat template: use a model trained for chats."
+            )
         pieces = []
         for part in messages[0].parts:
-            pieces.append(part.text if part.kind == "text" else str(getattr(self.processor, f"{part.kind}_token", f"<{part.kind}>")))
+            pieces.append(
+                part.text
+                if part.kind == "text"
+                else str(getattr(self.processor, f"{part.kind}_token", f"<{part.kind}>"))
+            )
         return " ".join(pieces)
 
     def _roles(self, document: Document, media: dict[Path, Any], inputs: dict[str, Any]) -> tuple[str, ...]:
@@ -147,7 +171,10 @@ class MediaMaker:
         groups: list[str] = []
         for number, message in enumerate(document.messages, start=1):
             head = self._encode(document, document.messages[:number], media, False)["input_ids"][0].tolist()
-            shared = next((place for place, (one, other) in enumerate(zip(head, whole, strict=False)) if one != other), min(len(head), len(whole)))
+            shared = next(
+                (place for place, (one, other) in enumerate(zip(head, whole, strict=False)) if one != other),
+                min(len(head), len(whole)),
+            )
             if shared <= len(groups):
                 raise InputError(
                     f"The model's chat template reads message {number} of '{document.id}' otherwise when others follow, so its tokens have no "

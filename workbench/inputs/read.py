@@ -43,9 +43,13 @@ def read_inputs(paths: Sequence[str | Path], options: InputOptions | None = None
     sources, skipped = find_sources([Path(path).expanduser() for path in paths])
     documents = [document for source in sources for document in _of_file(source, options)]
     if not documents:
-        raise InputError(f"{', '.join(repr(str(path)) for path in paths) or '--input'} holds no document: name at least one file with text.")
+        raise InputError(
+            f"{', '.join(repr(str(path)) for path in paths) or '--input'} holds no document: name at least one file with text."
+        )
     if options.group_by == "role" and not any(document.messages for document in documents):
-        raise InputError("--group-by role groups by the roles of a chat, but no input is a chat: name a jsonl with messages.")
+        raise InputError(
+            "--group-by role groups by the roles of a chat, but no input is a chat: name a jsonl with messages."
+        )
     return Inputs(tuple(_unique(documents)), len(sources), skipped)
 
 
@@ -53,7 +57,9 @@ def _of_file(source: Source, options: InputOptions) -> Iterator[Document]:
     if source.kind in MODALITIES:
         check_media(source.kind, source.path)
         found: Iterator[Document] = _media(source, options)
-    elif source.kind == "text" or (source.kind == "csv" and options.text_column is None and not has_text_column(source)):
+    elif source.kind == "text" or (
+        source.kind == "csv" and options.text_column is None and not has_text_column(source)
+    ):
         found = _texts(source, options)
     else:
         found = _rows(source, options)
@@ -70,7 +76,9 @@ def _group(source: Source, options: InputOptions) -> str | None:
 def _needs_rows(source: Source, options: InputOptions) -> None:
     if options.column is not None or options.group_by == "group":
         field = options.column or "group"
-        raise InputError(f"'{source.path}' is no table, so it has no '{field}' to group by: use --group-by file or folder.")
+        raise InputError(
+            f"'{source.path}' is no table, so it has no '{field}' to group by: use --group-by file or folder."
+        )
 
 
 def _texts(source: Source, options: InputOptions) -> Iterator[Document]:

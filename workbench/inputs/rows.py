@@ -102,7 +102,13 @@ class RowMaker:
         return Encoded(ids, None), groups
 
     def _windows(
-        self, document: Document, encoded: Encoded, groups: list[str] | None, lead: list[int], trail: list[int], prefix: tuple[int, ...]
+        self,
+        document: Document,
+        encoded: Encoded,
+        groups: list[str] | None,
+        lead: list[int],
+        trail: list[int],
+        prefix: tuple[int, ...],
     ) -> list[Row]:
         room = self.max_length - len(lead) - len(trail)
         if room < 1:
@@ -183,9 +189,13 @@ def render(tokenizer: Any, document: Document, generating: bool) -> str:
         )
     open_end = generating and document.messages[-1].role != "assistant"
     try:
-        text = tokenizer.apply_chat_template(as_conversation(document.messages), tokenize=False, add_generation_prompt=open_end)
+        text = tokenizer.apply_chat_template(
+            as_conversation(document.messages), tokenize=False, add_generation_prompt=open_end
+        )
     except Exception as fault:  # a template is a program of its own and raises what it likes
-        raise InputError(f"The model's chat template refuses the chat '{document.id}' ({reason(fault)}): change its roles or their order.") from fault
+        raise InputError(
+            f"The model's chat template refuses the chat '{document.id}' ({reason(fault)}): change its roles or their order."
+        ) from fault
     return str(text)
 
 

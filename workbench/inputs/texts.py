@@ -28,10 +28,14 @@ def read_text(source: Source) -> str:
             f"'{source.path}' is not UTF-8 text (byte {fault.start}): save it as UTF-8, or leave it out if it is no text."
         ) from fault
     if "\x00" in text:
-        raise InputError(f"'{source.path}' holds zero bytes and is no text: leave it out, or give it the suffix of its kind.")
+        raise InputError(
+            f"'{source.path}' holds zero bytes and is no text: leave it out, or give it the suffix of its kind."
+        )
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
-        raise InputError(f"'{source.path}' is an empty text, which has no token to route: put words into it or leave it out.")
+        raise InputError(
+            f"'{source.path}' is an empty text, which has no token to route: put words into it or leave it out."
+        )
     return text
 
 
@@ -72,7 +76,9 @@ def text_of(row: dict[str, Any], where: str, source: Source, column: str) -> str
 def value_of(row: dict[str, Any], where: str, source: Source, column: str) -> str:
     """The value of a grouping column as a name."""
     if column not in row:
-        raise InputError(f"'{source.path}' has no column '{column}' to group by ({where} has {_names(row)}): check --group-by.")
+        raise InputError(
+            f"'{source.path}' has no column '{column}' to group by ({where} has {_names(row)}): check --group-by."
+        )
     value = row[column]
     return "none" if value is None or str(value).strip() == "" else str(value)
 
@@ -89,9 +95,13 @@ def _json_rows(source: Source) -> Iterator[Row]:
         try:
             row = json.loads(line)
         except ValueError as fault:
-            raise InputError(f"Line {number} of '{source.path}' is no JSON ({reason(fault)}): a jsonl file has one object a line.") from fault
+            raise InputError(
+                f"Line {number} of '{source.path}' is no JSON ({reason(fault)}): a jsonl file has one object a line."
+            ) from fault
         if not isinstance(row, dict):
-            raise InputError(f"Line {number} of '{source.path}' should be a JSON object, but is a {type(row).__name__}.")
+            raise InputError(
+                f"Line {number} of '{source.path}' should be a JSON object, but is a {type(row).__name__}."
+            )
         yield f"line {number}", row
 
 
@@ -106,7 +116,9 @@ def _csv_rows(source: Source) -> Iterator[Row]:
         for number, row in enumerate(reader, start=1):
             yield f"row {number}", {str(name): value for name, value in row.items() if name is not None}
     except csv.Error as fault:
-        raise InputError(f"'{source.path}' cannot be read as csv ({reason(fault)}): save it again with quoted fields.") from fault
+        raise InputError(
+            f"'{source.path}' cannot be read as csv ({reason(fault)}): save it again with quoted fields."
+        ) from fault
 
 
 def _parquet_rows(source: Source, options: InputOptions) -> Iterator[Row]:

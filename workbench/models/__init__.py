@@ -1,7 +1,7 @@
 """Models: find them, say what they need, load them; only `load_model` itself imports torch and transformers.
 
-    from workbench.models import LoadOptions, load_model
-    loaded = load_model("owner/model", LoadOptions(dtype="bfloat16"))
+from workbench.models import LoadOptions, load_model
+loaded = load_model("owner/model", LoadOptions(dtype="bfloat16"))
 """
 
 from workbench.models.families import families
@@ -22,10 +22,10 @@ __all__ = [
     "ListedModel",
     "LoadOptions",
     "LoadedModel",
-    "NotEnoughMemoryError",
     "MemoryEstimate",
     "ModelError",
     "ModelSource",
+    "NotEnoughMemoryError",
     "Workload",
     "cached_models",
     "embedded_models",

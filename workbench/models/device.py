@@ -42,9 +42,13 @@ def choose_device(wish: str) -> Choice:
     kind, _, index = wish.partition(":")
     if kind == "cuda" and (not index or index.isdigit()):
         if not gpus:
-            raise ModelError(f"--device {wish} asks for a GPU, but torch sees none here: use --device cpu, or install a CUDA build of torch.")
+            raise ModelError(
+                f"--device {wish} asks for a GPU, but torch sees none here: use --device cpu, or install a CUDA build of torch."
+            )
         if int(index or 0) >= gpus:
-            raise ModelError(f"--device {wish} asks for GPU number {index}, but the last of the {gpus} here is cuda:{gpus - 1}.")
+            raise ModelError(
+                f"--device {wish} asks for GPU number {index}, but the last of the {gpus} here is cuda:{gpus - 1}."
+            )
         return Choice(f"cuda:{int(index or 0)}", f"device {wish}, as asked")
     if wish == "mps":
         if not torch.backends.mps.is_available():
@@ -77,5 +81,7 @@ def choose_dtype(wish: str, device: Choice, fits: Callable[[str], bool]) -> Choi
     if device.name == "mps":
         return Choice("float16", "dtype float16, because Apple GPUs run it fastest")
     if fits("float32") or not fits("bfloat16"):
-        return Choice("float32", "dtype float32, because CPUs run it fastest and near-ties between experts are told apart")
+        return Choice(
+            "float32", "dtype float32, because CPUs run it fastest and near-ties between experts are told apart"
+        )
     return Choice("bfloat16", "dtype bfloat16, because float32 does not fit into memory")

@@ -28,7 +28,9 @@ MULTIMODAL = (
     "qwen3_5_moe", "qwen3_omni_moe", "qwen3_vl_moe", "qwen4_exp", "step3p7", "unlimited_ocr", "vitpose", "vitpose_backbone",
 )  # fmt: skip
 # Dense unless their configuration asks for experts.
-DENSE_BY_DEFAULT = frozenset({"gemma4", "gemma4_text", "diffusion_gemma", "doge", "vitpose", "vitpose_backbone", "hunyuan_v1_moe"})
+DENSE_BY_DEFAULT = frozenset(
+    {"gemma4", "gemma4_text", "diffusion_gemma", "doge", "vitpose", "vitpose_backbone", "hunyuan_v1_moe"}
+)
 _SWITCHES = {"gemma4_text": "enable_moe_block", "doge": "is_moe"}  # these say False where the experts are off
 
 EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
@@ -63,7 +65,9 @@ def experts_of(config: Mapping[str, Any]) -> Experts | None:
         count = _largest(part, EXPERT_FIELDS)
         if count is not None and count > 1:
             # DBRX keeps its experts in a sub-configuration (ffn_config) beside the number of layers.
-            return Experts(count, _largest(part, TOP_K_FIELDS), _largest(part, LAYER_FIELDS) or _largest(config, LAYER_FIELDS))
+            return Experts(
+                count, _largest(part, TOP_K_FIELDS), _largest(part, LAYER_FIELDS) or _largest(config, LAYER_FIELDS)
+            )
         if count is None and family in families() and family not in DENSE_BY_DEFAULT and family not in MULTIMODAL:
             return Experts(None, _largest(part, TOP_K_FIELDS), _largest(part, LAYER_FIELDS))
     return None

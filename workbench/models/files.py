@@ -72,7 +72,10 @@ def checkout() -> Path | None:
 
 def offline() -> bool:
     """Whether the environment forbids the network (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE)."""
-    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    return any(
+        os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
 
 
 def find_model(name: str, *, gguf_file: str | None = None, revision: str | None = None) -> ModelSource:
@@ -113,7 +116,11 @@ def _folder_source(path: Path, gguf_file: str | None) -> ModelSource:
         found = sorted(file.name for file in path.glob("*.gguf"))
         if len(found) == 1:
             return ModelSource(f"{name}/{found[0]}", "gguf", folder=path, gguf_file=found[0])
-        hint = f"choose one of {', '.join(found)} with --gguf-file" if found else "name the folder that transformers saved the model in"
+        hint = (
+            f"choose one of {', '.join(found)} with --gguf-file"
+            if found
+            else "name the folder that transformers saved the model in"
+        )
         raise ModelError(f"The folder '{path}' has no {CONFIG_FILE}, which every model folder has: {hint}.")
     return ModelSource(name, "folder", folder=path)
 
@@ -129,12 +136,18 @@ def read_json(file: Path) -> dict[str, Any]:
     """Parse a bounded JSON object; raises ModelError naming the file."""
     try:
         if file.stat().st_size > CONFIG_LIMIT:
-            raise ModelError(f"'{file}' is larger than any model's description ({CONFIG_LIMIT // 2**20} MB): is it the right file?")
+            raise ModelError(
+                f"'{file}' is larger than any model's description ({CONFIG_LIMIT // 2**20} MB): is it the right file?"
+            )
         value = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as fault:
-        raise ModelError(f"'{file}' cannot be read as JSON ({first_sentence(fault)}): download or save the model again.") from fault
+        raise ModelError(
+            f"'{file}' cannot be read as JSON ({first_sentence(fault)}): download or save the model again."
+        ) from fault
     if not isinstance(value, dict):
-        raise ModelError(f"'{file}' should hold a JSON object, but holds a {type(value).__name__}: save the model again.")
+        raise ModelError(
+            f"'{file}' should hold a JSON object, but holds a {type(value).__name__}: save the model again."
+        )
     return value
 
 
@@ -167,13 +180,17 @@ def hub_error(repo: str, fault: Exception, revision: str | None = None) -> Model
     if isinstance(fault, errors.RevisionNotFoundError):
         return ModelError(f"The model '{repo}' has no revision '{revision}': check --revision.")
     if isinstance(fault, errors.RepositoryNotFoundError):
-        return ModelError(f"There is no folder and no model on the hub called '{repo}': check the spelling, or log in if it is private.")
+        return ModelError(
+            f"There is no folder and no model on the hub called '{repo}': check the spelling, or log in if it is private."
+        )
     if isinstance(fault, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | OSError):
         return ModelError(
             f"'{repo}' is no folder here and not in the local cache, and the hub was not reached: download it where there is a network, "
             "or name a folder."
         )
-    return ModelError(f"The model '{repo}' could not be fetched ({first_sentence(fault)}): check the name and the network.")
+    return ModelError(
+        f"The model '{repo}' could not be fetched ({first_sentence(fault)}): check the name and the network."
+    )
 
 
 def first_sentence(fault: BaseException, limit: int = 200) -> str:
@@ -204,7 +221,9 @@ def tensor_shapes(file: Path) -> Iterator[tuple[str, str, int]]:
                 raise ModelError(f"'{file}' is not a whole safetensors file ({size} bytes): download it again.")
             header = json.loads(handle.read(length))
     except (ValueError, OSError) as fault:
-        raise ModelError(f"'{file}' has a header that cannot be read ({first_sentence(fault)}): download it again.") from fault
+        raise ModelError(
+            f"'{file}' has a header that cannot be read ({first_sentence(fault)}): download it again."
+        ) from fault
     end = 0
     for name, entry in header.items():
         if name == "__metadata__":
@@ -233,7 +252,9 @@ def check_weights(source: ModelSource) -> None:
         )
     if sorted(folder.glob("*.gguf")):
         raise ModelError(f"'{source.name}' holds its weights in GGUF files: choose one with --gguf-file.")
-    raise ModelError(f"The folder '{folder}' has a {CONFIG_FILE} but no *.safetensors weights: download or save the model again.")
+    raise ModelError(
+        f"The folder '{folder}' has a {CONFIG_FILE} but no *.safetensors weights: download or save the model again."
+    )
 
 
 # ------------------------------------------------------------------ models at hand
@@ -242,7 +263,10 @@ def embedded_models(root: Path | None = None) -> list[EmbeddedModel]:
     base = root or checkout()
     if base is None:
         return []
-    found = (list_model(file.parent, file.parent.name, "embedded") for file in sorted((base / "sample_data" / "checkpoints").glob("*/config.json")))
+    found = (
+        list_model(file.parent, file.parent.name, "embedded")
+        for file in sorted((base / "sample_data" / "checkpoints").glob("*/config.json"))
+    )
     return [model for model in found if model is not None]
 
 

@@ -175,7 +175,9 @@ def _config(source: ModelSource, options: LoadOptions) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     if source.kind == "gguf" and find_spec("gguf") is None:
-        raise ModelError("Reading GGUF files needs the package gguf: install it with `pip install 'unified-workbench[gguf]'`.")
+        raise ModelError(
+            "Reading GGUF files needs the package gguf: install it with `pip install 'unified-workbench[gguf]'`."
+        )
     try:
         return AutoConfig.from_pretrained(source.target, **_hub_arguments(source, options))
     except Exception as fault:
@@ -261,7 +263,9 @@ def _device_map(options: LoadOptions) -> str | dict[str, Any] | None:
     try:
         value = json.loads(options.device_map)
     except ValueError as fault:
-        raise ModelError(f"--device-map must be 'auto', 'balanced', 'sequential' or a JSON object module -> device ({fault}).") from fault
+        raise ModelError(
+            f"--device-map must be 'auto', 'balanced', 'sequential' or a JSON object module -> device ({fault})."
+        ) from fault
     return dict(value)
 
 
@@ -280,7 +284,9 @@ def _load_weights(
 
         compute = torch.bfloat16 if device.name != "cpu" else torch.float32
         arguments["quantization_config"] = BitsAndBytesConfig(
-            load_in_8bit=options.quantize == "8bit", load_in_4bit=options.quantize == "4bit", bnb_4bit_compute_dtype=compute
+            load_in_8bit=options.quantize == "8bit",
+            load_in_4bit=options.quantize == "4bit",
+            bnb_4bit_compute_dtype=compute,
         )
         mapping = mapping or {"": device.name}
     elif not getattr(config, "quantization_config", None):
@@ -323,13 +329,22 @@ def load_processor(source: ModelSource, options: LoadOptions) -> tuple[Any, Any]
         try:
             processor = AutoProcessor.from_pretrained(source.target, **arguments)
             tokenizer = getattr(processor, "tokenizer", None)
-            if tokenizer is None and not isinstance(processor, ProcessorMixin) and hasattr(processor, "convert_ids_to_tokens"):
+            if (
+                tokenizer is None
+                and not isinstance(processor, ProcessorMixin)
+                and hasattr(processor, "convert_ids_to_tokens")
+            ):
                 tokenizer = processor
             return processor, tokenizer
         except Exception as fault:
             if folder is not None and any((folder / file).is_file() for file in wanted):
                 raise _load_error(source, fault, "processor") from fault
-    if folder is not None and source.kind == "folder" and not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
+    if (
+        folder is not None
+        and source.kind == "folder"
+        and not any(folder.glob("*token*"))
+        and not any(folder.glob("vocab*"))
+    ):
         return None, None
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.target, **arguments)

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.models.families import EXPERT_FIELDS, LAYER_FIELDS, TOP_K_FIELDS
-from workbench.models.files import ModelError, ModelSource, find_model, offline, read_config, tensor_shapes, weight_files
+from workbench.models.files import (
+    ModelError,
+    ModelSource,
+    find_model,
+    offline,
+    read_config,
+    tensor_shapes,
+    weight_files,
+)
 
 if TYPE_CHECKING:
     from workbench.models.load import LoadOptions
@@ -132,7 +140,9 @@ def estimate_source(
             )
         )
 
-    dtype = choose_dtype(options.dtype, device, lambda name: available is None or weights_in(name) * RESERVE <= available)
+    dtype = choose_dtype(
+        options.dtype, device, lambda name: available is None or weights_in(name) * RESERVE <= available
+    )
     activations, cache = _batch_bytes(config, workload, DTYPE_BYTES[dtype.name])
     return MemoryEstimate(
         parameters=sum(elements.values()),
@@ -163,7 +173,9 @@ def _elements(source: ModelSource, config: Mapping[str, Any], revision: str | No
 
         try:
             found = get_safetensors_metadata(source.repo, revision=revision)
-            return {str(code): int(count) for code, count in found.parameter_count.items()}, "safetensors headers on the hub"
+            return {
+                str(code): int(count) for code, count in found.parameter_count.items()
+            }, "safetensors headers on the hub"
         except Exception:  # whatever the network did: the configuration tells nearly the same
             pass
     return {"F32": _config_parameters(config)}, "the configuration"
@@ -174,7 +186,9 @@ def _gguf_elements(source: ModelSource) -> tuple[dict[str, int], str]:
     from importlib.util import find_spec
 
     if find_spec("gguf") is None:
-        raise ModelError("Reading GGUF files needs the package gguf: install it with `pip install 'unified-workbench[gguf]'`.")
+        raise ModelError(
+            "Reading GGUF files needs the package gguf: install it with `pip install 'unified-workbench[gguf]'`."
+        )
     if source.folder is None or source.gguf_file is None:
         return {"F32": 0}, "nothing: the GGUF file is not here yet"
     from gguf import GGUFReader
@@ -202,7 +216,11 @@ def _config_parameters(config: Mapping[str, Any]) -> int:
 
 def _number(config: Mapping[str, Any], *names: str) -> int | None:
     """The first whole number by one of these names, in the configuration or its text part."""
-    for part in (config.get("text_config"), config, *(value for value in config.values() if isinstance(value, Mapping))):
+    for part in (
+        config.get("text_config"),
+        config,
+        *(value for value in config.values() if isinstance(value, Mapping)),
+    ):
         if isinstance(part, Mapping):
             for name in names:
                 value = part.get(name)
@@ -238,7 +256,9 @@ def available_memory(device: str) -> int | None:
     if device == "all":
         import torch
 
-        return (host_memory() or 0) + sum(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))
+        return (host_memory() or 0) + sum(
+            torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())
+        )
     if device.startswith("cuda"):
         import torch
 
@@ -251,7 +271,10 @@ def host_memory() -> int | None:
     import psutil
 
     free = int(psutil.virtual_memory().available)
-    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
         base = Path("/sys/fs/cgroup")
         try:
             most = int((base / limit).read_text(encoding="ascii"))
