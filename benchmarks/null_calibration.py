@@ -26,7 +26,7 @@ EXPERTS, BLOCKS, DOCUMENT, DOCUMENTS = 16, 32, 32, 64
 def make(
     random: np.random.Generator, shared: bool, effect: float, rows: bool, documents_differ: float = 0.0
 ) -> tuple[Capture, BlockCounts]:
-    """A capture of 64 documents of 32 tokens; shared: runs of 8 tokens alternate between the groups inside a document."""
+    """64 documents of 32 tokens; shared: runs of 8 tokens alternate between the groups inside a document."""
     import pyarrow as pa
 
     document = np.repeat(np.arange(DOCUMENTS), DOCUMENT)

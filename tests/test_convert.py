@@ -41,6 +41,10 @@ def logits(folder: Path) -> torch.Tensor:
         return loaded.model(input_ids=torch.tensor([[1, 7, 8, 9]])).logits
 
 
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load_model(str(folder), LoadOptions(device="cpu", dtype="float32")).model.state_dict())
+
+
 @pytest.mark.parametrize(("tie", "shards"), [(False, 1), (True, 1), (False, 2)])
 def test_the_converted_model_computes_the_same(tmp_path: Path, tie: bool, shards: int) -> None:
     expected = logits(save_model(tmp_path / "reference", tie=tie))
@@ -48,7 +52,9 @@ def test_the_converted_model_computes_the_same(tmp_path: Path, tie: bool, shards
     with pytest.raises(ModelError, match="workbench convert"):
         load_model(str(source), LoadOptions(device="cpu"))
     done = convert(source, tmp_path / "new")
-    assert torch.equal(logits(tmp_path / "new"), expected)
+    torch.testing.assert_close(logits(tmp_path / "new"), expected)
+    before, after = weights(tmp_path / "reference"), weights(tmp_path / "new")
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert bool(done.tied) == tie
     assert (tmp_path / "new" / "tokenizer.json").is_file() and not list((tmp_path / "new").glob("*.bin*"))
 

@@ -1,7 +1,7 @@
 """Which architectures route: the model types of transformers 5.23 that have routed experts, and how a config says so.
 
 Read from plain JSON, so that listing models needs neither torch nor transformers. The list was made by walking every
-`modeling_*.py` of transformers 5.23 for routers and experts; `tests/test_models.py` holds it against the installed version.
+`modeling_*.py` of transformers 5.23 for routers and experts; `tests/models/test_models.py` holds it against the installed version.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def experts_of(config: Mapping[str, Any]) -> Experts | None:
     Args:
         config: the parsed `config.json`, nested sub-configurations included.
     """
+    implied: Experts | None = None
     for part in _parts(config):
         family = str(part.get("model_type", ""))
         switch = _SWITCHES.get(family)
@@ -65,12 +66,10 @@ def experts_of(config: Mapping[str, Any]) -> Experts | None:
         count = _largest(part, EXPERT_FIELDS)
         if count is not None and count > 1:
             # DBRX keeps its experts in a sub-configuration (ffn_config) beside the number of layers.
-            return Experts(
-                count, _largest(part, TOP_K_FIELDS), _largest(part, LAYER_FIELDS) or _largest(config, LAYER_FIELDS)
-            )
-        if count is None and family in families() and family not in DENSE_BY_DEFAULT and family not in MULTIMODAL:
-            return Experts(None, _largest(part, TOP_K_FIELDS), _largest(part, LAYER_FIELDS))
-    return None
+            return Experts(count, _largest(part, TOP_K_FIELDS), _largest(part, LAYER_FIELDS) or _largest(config, LAYER_FIELDS))
+        if count is None and implied is None and family in BACKBONES and family not in DENSE_BY_DEFAULT:
+            implied = Experts(None, _largest(part, TOP_K_FIELDS), _largest(part, LAYER_FIELDS))
+    return implied
 
 
 def _parts(config: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
