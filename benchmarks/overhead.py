@@ -314,7 +314,7 @@ def table(result: dict[str, Any]) -> str:
     lines += [
         f"  the probe's own work: {result['hook_ms_per_pass']:.3f} ms a pass in {result['hook_calls_per_pass']:.0f} hook calls "
         f"and {result['leaving_ms_per_pass']:.3f} ms a pass in counting on leaving, together {result['own_share']:.2%} of the pass "
-        f"without a probe ",
+        "without a probe",
         f"  aim, at most {result['aim']:.0%} more: {result['verdict']}",
         f"  to enter the probe and to make the capture, once a recording: {result['once_ms']:.1f} ms",
     ]

@@ -74,11 +74,27 @@ def test_help_teaches_with_an_example_and_needs_no_torch(command: str) -> None:
 def test_capture_info_and_figures(capsys: pytest.CaptureFixture[str], model: Path, texts: Path, tmp_path: Path) -> None:
     out = tmp_path / "my.capture"
     status, said, err = call(
-        capsys, "capture", "--model", model, "--input", texts, "--group-by", "folder", "--out", out, "--device", "cpu", "--json"
+        capsys,
+        "capture",
+        "--model",
+        model,
+        "--input",
+        texts,
+        "--group-by",
+        "folder",
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        "--json",
     )
     assert status == 0, err
     made = last_object(said)
-    assert made["groups"] == ["cats", "dogs"] and made["documents"] == 6 and made["tokens"] == {"text": {"cats": 18, "dogs": 18}}
+    assert (
+        made["groups"] == ["cats", "dogs"]
+        and made["documents"] == 6
+        and made["tokens"] == {"text": {"cats": 18, "dogs": 18}}
+    )
     assert "memory" in err and "6 of 6 documents" in err
     Capture.load(out).validate()
 
@@ -95,9 +111,13 @@ def test_capture_info_and_figures(capsys: pytest.CaptureFixture[str], model: Pat
     assert (tmp_path / "figures" / "report.html").is_file() and "report.html" in last_object(said)["files"]
 
 
-def test_no_text_leaves_the_text_out(capsys: pytest.CaptureFixture[str], model: Path, texts: Path, tmp_path: Path) -> None:
+def test_no_text_leaves_the_text_out(
+    capsys: pytest.CaptureFixture[str], model: Path, texts: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "quiet.capture.zip"
-    status, _, err = call(capsys, "capture", "--model", model, "--input", texts, "--out", out, "--no-text", "--no-coactivation")
+    status, _, err = call(
+        capsys, "capture", "--model", model, "--input", texts, "--out", out, "--no-text", "--no-coactivation"
+    )
     assert status == 0, err
     capture = Capture.load(out)
     assert "piece" not in capture.read_tokens("text").column_names and not capture.has("coactivation")
@@ -113,7 +133,9 @@ def test_existing_targets(capsys: pytest.CaptureFixture[str], model: Path, texts
     assert status == 1 and "is not a capture" in one_sentence(err) and len(list(texts.rglob("*.txt"))) == 6
 
 
-def test_more_inputs_than_one_and_a_prompt(capsys: pytest.CaptureFixture[str], model: Path, texts: Path, tmp_path: Path) -> None:
+def test_more_inputs_than_one_and_a_prompt(
+    capsys: pytest.CaptureFixture[str], model: Path, texts: Path, tmp_path: Path
+) -> None:
     files = sorted(texts.rglob("*.txt"))
     status, said, err = call(
         capsys, "capture", "--model", model, "--out", tmp_path / "c", "--group-by", "prompt", "--prompt", "hello", "--prompt", "you",
@@ -126,7 +148,10 @@ def test_more_inputs_than_one_and_a_prompt(capsys: pytest.CaptureFixture[str], m
 ERRORS = [
     (["capture", "--model", "MODEL", "--input", "gone.txt", "--out", "OUT"], "There is no file"),
     (["capture", "--model", "MODEL", "--input", "TEXTS", "--out", "OUT", "--group-by", "colour"], "--group-by must be"),
-    (["capture", "--model", "MODEL", "--input", "TEXTS", "--out", "OUT", "--batch-size", "0"], "--batch-size must be at least 1"),
+    (
+        ["capture", "--model", "MODEL", "--input", "TEXTS", "--out", "OUT", "--batch-size", "0"],
+        "--batch-size must be at least 1",
+    ),
     (["capture", "--model", "MODEL", "--input", "TEXTS", "--out", "OUT", "--device", "tpu"], "--device must be"),
     (["capture", "--model", "MODEL", "--input", "TEXTS", "--out", "OUT", "--max-length", "100"], "has 64 positions"),
     (["capture", "--model", "./nowhere/at/all", "--input", "TEXTS", "--out", "OUT"], "no folder and no file"),
@@ -138,7 +163,9 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), ERRORS, ids=[" ".join(arguments[:1]) + " " + words for arguments, words in ERRORS])
+@pytest.mark.parametrize(
+    ("arguments", "words"), ERRORS, ids=[" ".join(arguments[:1]) + " " + words for arguments, words in ERRORS]
+)
 def test_errors_are_one_sentence(
     capsys: pytest.CaptureFixture[str], model: Path, texts: Path, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
@@ -173,7 +200,17 @@ def test_a_full_disk_is_one_sentence(
 
 def test_interrupt_keeps_what_was_recorded(model: Path, tmp_path: Path) -> None:
     (tmp_path / "many.txt").write_text("the cat sat on a mat and dog ran fast\n" * 60_000)
-    command = [sys.executable, "-m", "workbench.cli", "capture", "--model", str(model), "--input", str(tmp_path / "many.txt"), "--lines"]
+    command = [
+        sys.executable,
+        "-m",
+        "workbench.cli",
+        "capture",
+        "--model",
+        str(model),
+        "--input",
+        str(tmp_path / "many.txt"),
+        "--lines",
+    ]
     command += ["--out", str(tmp_path / "c"), "--no-tokens", "--batch-size", "1", "--device", "cpu", "--json"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}

@@ -44,6 +44,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/figures": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/export.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/report.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
+    "workbench/models": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/models.py": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/inputs": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/inputs.py": (*SCREEN, *FACES, *STATE, *VIEWS),

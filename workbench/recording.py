@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.capture import Capture
 from workbench.capture.errors import WorkbenchError
+from workbench.capture.regroup import group_by_phase
 from workbench.inputs import Document, InputError, InputOptions
 from workbench.inputs.media_rows import MediaMaker, MediaRow
 from workbench.inputs.rows import Row, RowMaker
@@ -29,6 +30,7 @@ DEFAULT_MAX_LENGTH = 2048
 MIN_LENGTH = 4
 # Documents that are tokenized at a time, in batches: enough to sort rows by length, little enough to start at once.
 _BUFFERED_BATCHES = 32
+_BY_PROBE = ("modality", "phase")  # groups that the probe tells by itself
 _HUGE = 10**9  # tokenizers say "no limit" with numbers far above this
 
 
@@ -194,7 +196,7 @@ def record(
         notes=notes,
         grouped_by=InputOptions(group_by=options.group_by).grouped_by,
     )
-    return _with_model(capture, loaded)
+    return _with_model(group_by_phase(capture) if options.group_by == "phase" else capture, loaded)
 
 
 class _Runner:
@@ -283,7 +285,7 @@ class _Runner:
         self._forward({"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)})
 
     def _groups(self, rows: Sequence[Row], grid: Any) -> Any:
-        if self.options.group_by == "modality":
+        if self.options.group_by in _BY_PROBE:
             return None
         return grid if any(row.groups is not None for row in rows) else [row.group for row in rows]
 
@@ -291,7 +293,7 @@ class _Runner:
         import numpy as np
 
         groups: Any = None
-        if self.options.group_by != "modality":
+        if self.options.group_by not in _BY_PROBE:
             groups = [row.group]
             if row.groups is not None:
                 groups = np.array([row.groups], dtype=object)

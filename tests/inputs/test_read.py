@@ -121,7 +121,7 @@ BROKEN = [
         "gone.jsonl",
         b'{"messages": [{"role": "user", "content": [{"type": "image", "path": "n.png"}]}]}',
         {},
-        "There is no picture",
+        "is not there",
     ),
     ("text.txt", b"x", {"group_by": "role"}, "no input is a chat"),
     ("text.txt", b"x", {"group_by": "column:a"}, "is no table"),

@@ -5,7 +5,8 @@ Blocks are resampled, not tokens: tokens of a document route alike, so that inte
 
 Choice of interval: bias-corrected and accelerated (BCa; Efron 1987). The entropy of a resample is lower than that of the data,
 as that of the data is lower than the truth, so a percentile interval errs twice to the same side. Where BCa has nothing to go
-on (all resamples on one side, or all equal) the percentile interval is given. Coverage of both: docs/significance.md.
+on (all resamples on one side, or all equal) the percentile interval is given. Measured coverage of both, which
+differs little for a single expert's load: docs/significance.md.
 """
 
 from __future__ import annotations

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workbench.capture.errors import CaptureError
 from workbench.commands.output import JsonOption, Output, quiet_libraries, stop_on_interrupt
+
+if TYPE_CHECKING:
+    from workbench.inputs import Document
+    from workbench.models import LoadOptions
+    from workbench.recording import RecordOptions
 
 
 def capture(
@@ -31,7 +37,7 @@ def capture(
         str,
         typer.Option(
             help="What is counted apart: modality, file, folder (first one below the folder named), group (that field of a jsonl), role "
-            "(of a chat), prompt, column:NAME."
+            "(of a chat), prompt, phase (reading or writing), column:NAME."
         ),
     ] = "modality",
     text_column: Annotated[
@@ -113,7 +119,18 @@ def capture(
     _run(output, model, load, found.documents, options, out, overwrite=overwrite, text=text)
 
 
-def _run(output: Output, model: str, load, documents, options, out: Path, *, overwrite: bool, text: bool) -> None:  # type: ignore[no-untyped-def]
+def _run(
+    output: Output,
+    model: str,
+    load: LoadOptions,
+    documents: Sequence[Document],
+    options: RecordOptions,
+    out: Path,
+    *,
+    overwrite: bool,
+    text: bool,
+) -> None:
+    """Load, record with progress, save, and say what was made."""
     from tqdm import tqdm
 
     from workbench.models import Workload, load_model

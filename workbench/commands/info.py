@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,6 @@ def info(
     out.result({"name": capture.name, **manifest.model_dump(mode="json")})
 
 
-def _span(numbers: object) -> str:
-    values = sorted(set(numbers))  # type: ignore[call-overload]
+def _span(numbers: Iterable[int]) -> str:
+    values = sorted(set(numbers))
     return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"

@@ -66,6 +66,8 @@ def _path(part: dict[str, Any], kind: str, place: str, file: Path) -> Path:
         )
     path = Path(name) if Path(name).is_absolute() else file.parent / name
     if not path.is_file():
-        raise InputError(f"The {kind} of {place} is not there ('{name}'): paths are taken from the folder of that file.")
+        raise InputError(
+            f"The {kind} of {place} is not there ('{name}'): paths are taken from the folder of that file."
+        )
     check_media(kind, path)
     return path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workbench.capture.errors import WorkbenchError
 
-GROUPINGS = ("modality", "file", "folder", "group", "role", "prompt")
+GROUPINGS = ("modality", "file", "folder", "group", "role", "prompt", "phase")
 COLUMN_PREFIX = "column:"
 MODALITIES = ("image", "audio", "video")
 DEFAULT_PROMPTS = {
@@ -72,7 +72,7 @@ class InputOptions:
 
     Attributes:
         group_by: "modality", "file", "folder" (first folder below the one named), "group" (that field of a row), "role" (of
-            a chat's messages), "prompt", or "column:NAME".
+            a chat's messages), "prompt", "phase" (reading or writing), or "column:NAME".
         text_column: column of csv and parquet, key of jsonl; None: "text", and a csv without such a column is one text.
         lines: text files hold a document a line.
         prompts: words before every text, or beside every picture, sound and clip; several run every document once with each.
@@ -100,5 +100,12 @@ class InputOptions:
         """What a capture's manifest says the groups are; None for the default."""
         if self.column is not None:
             return f"column {self.column}"
-        names = {"file": "file", "folder": "folder", "group": "group", "role": "chat role", "prompt": "prompt"}
+        names = {
+            "file": "file",
+            "folder": "folder",
+            "group": "group",
+            "role": "chat role",
+            "prompt": "prompt",
+            "phase": "phase",
+        }
         return names.get(self.group_by)

@@ -23,8 +23,8 @@ BACKBONES = (
 )  # fmt: skip
 # Multimodal models and shells around these backbones.
 MULTIMODAL = (
-    "aria", "deepseek_ocr2", "diffusion_gemma", "dots3_note", "ernie4_5_vl_moe", "gemma4", "glm4v_moe", "glm5_next", "inkling",
-    "inkling2", "kimi_k25", "llama4", "minimax_m3_vl", "mistral_large4", "muse_spark", "nemotron3_5_transcribe", "nemotron_h_omni",
+    "aria", "deepseek_ocr2", "diffusion_gemma", "dots3_note", "ernie4_5_vl_moe", "gemma4", "glm4v_moe", "glm5_next", "inkling_mm_model",
+    "inkling2", "kimi_k25", "llama4", "minimax_m3_vl", "mistral_large4", "muse_spark", "nemo_speechlm", "nemotron_h_omni",
     "qwen3_5_moe", "qwen3_omni_moe", "qwen3_vl_moe", "qwen4_exp", "step3p7", "unlimited_ocr", "vitpose", "vitpose_backbone",
 )  # fmt: skip
 # Dense unless their configuration asks for experts.
@@ -66,7 +66,9 @@ def experts_of(config: Mapping[str, Any]) -> Experts | None:
         count = _largest(part, EXPERT_FIELDS)
         if count is not None and count > 1:
             # DBRX keeps its experts in a sub-configuration (ffn_config) beside the number of layers.
-            return Experts(count, _largest(part, TOP_K_FIELDS), _largest(part, LAYER_FIELDS) or _largest(config, LAYER_FIELDS))
+            return Experts(
+                count, _largest(part, TOP_K_FIELDS), _largest(part, LAYER_FIELDS) or _largest(config, LAYER_FIELDS)
+            )
         if count is None and implied is None and family in BACKBONES and family not in DENSE_BY_DEFAULT:
             implied = Experts(None, _largest(part, TOP_K_FIELDS), _largest(part, LAYER_FIELDS))
     return implied
