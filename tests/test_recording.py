@@ -85,6 +85,26 @@ def test_generation_is_recorded_as_decode(loaded: Any) -> None:
     assert (tokens[:, 0] == 6).all() and (tokens[:, 1] == fed_back).all()
 
 
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_what_is_written_follows_the_last_window(loaded: Any, batch_size: int) -> None:
+    """A text of three windows reads whole and in order, and what the model wrote stands after its end."""
+    text = " ".join(["the cat sat on a mat"] * 4)
+    options = RecordOptions(group_by="group", max_length=11, generate=5, batch_size=batch_size)
+    capture = record(loaded, [Document("long", "g", text=text), Document("short", "g", text="a dog")], options)
+    rows = capture.read_tokens("text").to_pandas()
+    rows = rows[rows["document"].astype(str) == "long"].sort_values("position")
+    given = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+    # A start token opens each window; it is special and has no group, but it keeps its row.
+    read = rows[rows["phase"].astype(str) == "prefill"]
+    words = [token for token in read["token_id"].tolist() if token != loaded.tokenizer.bos_token_id]
+    assert words == given
+    assert read["position"].max() < rows[rows["phase"].astype(str) == "decode"]["position"].min()
+    last = loaded.tokenizer("sat on a mat", return_tensors="pt")
+    with torch.no_grad():
+        written = loaded.model.generate(**last, max_new_tokens=5, do_sample=False, pad_token_id=2)[0, 5:].tolist()
+    assert rows[rows["phase"].astype(str) == "decode"]["token_id"].tolist() == written[:-1]
+
+
 def test_roles_of_a_chat(loaded: Any) -> None:
     chat = Document(
         "chat",

@@ -7,6 +7,7 @@ capture = record(loaded, read_documents(["texts/"], InputOptions(group_by="folde
 from __future__ import annotations
 
 import inspect
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +47,7 @@ class RecordOptions:
         group_by: as in `InputOptions`; the documents carry their groups already, except for chat roles.
         batch_size: rows of a forward pass.
         max_length: tokens of a row; longer texts are cut into windows. None: what the model takes, at most 2,048.
-        generate: new tokens after each row, greedy; all but the last are fed back and recorded as decode steps.
+        generate: new tokens at the end of each document, greedy; all but the last are fed back and recorded as decode steps.
         tokens: keep a row a token.
         scores: keep the router's score of every expert in the token rows.
         coactivation: count pairs of experts chosen together.
@@ -248,8 +249,20 @@ class _Runner:
                 made = self.texts.rows(document)
                 tally.plan(document.id, len(made))
                 rows += made
-            rows.sort(key=lambda row: (row.prefix, -len(row.ids)))  # the longest first: too large a batch fails at once
-            yield from _same_prefix(rows, self.options.batch_size)
+            # The longest first: too large a batch fails at once. A document's last window follows its others.
+            rows.sort(key=lambda row: (row.prefix, self._writes(row), -len(row.ids)))
+            yield from self._alike(rows)
+
+    def _writes(self, row: Row) -> bool:
+        """Whether the model writes on after this row: what it wrote inside a document would stand before the next window."""
+        return self.options.generate > 0 and row.last
+
+    def _alike(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """Rows in batches of one prompt, all of them written on or none."""
+        size = self.options.batch_size
+        for _, group in itertools.groupby(rows, key=lambda row: (row.prefix, self._writes(row))):
+            same = list(group)
+            yield from (same[start : start + size] for start in range(0, len(same), size))
 
     def run(self, probe: RoutingProbe, batch: Sequence[Row] | Sequence[MediaRow]) -> None:
         first = batch[0]
@@ -268,7 +281,8 @@ class _Runner:
         offsets = np.zeros((len(rows), width, 2), dtype=np.int64)
         groups = np.full((len(rows), width), None, dtype=object)
         # generate() continues the last column, so padding stands before the text there.
-        left = self.options.generate > 0 and not self.loaded.is_encoder_decoder
+        writes = self._writes(rows[0])
+        left = writes and not self.loaded.is_encoder_decoder
         for number, row in enumerate(rows):
             place = slice(width - len(row.ids), width) if left else slice(0, len(row.ids))
             ids[number, place] = torch.tensor(row.ids)
@@ -282,7 +296,7 @@ class _Runner:
             offsets=offsets if all(row.offsets is not None for row in rows) else None,
             prefix_ids=rows[0].prefix,
         )
-        self._forward({"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)})
+        self._forward({"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}, writes)
 
     def _groups(self, rows: Sequence[Row], grid: Any) -> Any:
         if self.options.group_by in _BY_PROBE:
@@ -298,7 +312,7 @@ class _Runner:
             if row.groups is not None:
                 groups = np.array([row.groups], dtype=object)
         probe.label(documents=[row.document], groups=groups)
-        self._forward({name: self._placed(value) for name, value in row.inputs.items()})
+        self._forward({name: self._placed(value) for name, value in row.inputs.items()}, self.options.generate > 0)
 
     def _placed(self, value: Any) -> Any:
         """A tensor on the model's device, floats in its number format."""
@@ -306,8 +320,8 @@ class _Runner:
             return value
         return value.to(self.device, self.model.dtype) if value.is_floating_point() else value.to(self.device)
 
-    def _forward(self, inputs: dict[str, Any]) -> None:
-        if self.options.generate:
+    def _forward(self, inputs: dict[str, Any], writes: bool) -> None:
+        if writes:
             self.model.generate(
                 **inputs, max_new_tokens=self.options.generate, do_sample=False, num_beams=1, pad_token_id=self.pad
             )
@@ -353,17 +367,6 @@ def row_length(loaded: LoadedModel, options: RecordOptions) -> int:
             f"'{loaded.info.id}' has {positions} positions: choose a smaller --max-length."
         )
     return options.max_length
-
-
-def _same_prefix(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
-    batch: list[Row] = []
-    for row in rows:
-        if batch and (len(batch) == size or batch[0].prefix != row.prefix):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _length(row: Row | MediaRow) -> int:

@@ -13,18 +13,20 @@ from pages.parts.frame import follow
 from pages.parts.words import plain, size
 from workbench import session
 from workbench.capture.library import MAX_NAME
+from workbench.inputs.files import CLIPS, IMAGES, SOUNDS
 from workbench.jobs import Snapshot, Task
 from workbench.models import ListedModel, cached_models, embedded_models
 
 MAX_FILES, MAX_UPLOAD = 200, 500  # files; MB each
 OTHER = "Another model: folder or hub id"
-KINDS = ("txt", "jsonl", "csv", "parquet", "png", "jpg", "jpeg", "webp")
+KINDS = ("txt", "jsonl", "csv", "parquet", *sorted(suffix.removeprefix(".") for suffix in IMAGES | SOUNDS | CLIPS))
 COLUMN = "a column of the table"
 GROUPINGS = {
     "modality and role": "modality",
     "file": "file",
     "chat role": "role",
     "the field “group”": "group",
+    "reading or writing": "phase",
     COLUMN: "column:",
 }
 WHY_NOT = "This installation cannot run models, it can only show captures: install it whole, as the README says."
@@ -80,7 +82,7 @@ def show_making() -> None:
             accept_multiple_files=True,
             key="start.make.files",
             max_upload_size=MAX_UPLOAD,
-            help="Texts (a document a file), JSONL (a document or a chat a line), CSV and Parquet (a document a row), pictures. "
+            help="Texts (a document a file), JSONL (a document or a chat a line), CSV and Parquet (a document a row), pictures, sounds, clips. "
             "They are read once and not kept; the capture keeps the tokens.",
         )
     with right:
@@ -178,6 +180,21 @@ def _choose_options() -> dict[str, Any]:
             ).strip()
             or None,
             "device": third.selectbox("Device", ("auto", "cpu", "cuda", "mps"), key="start.make.device"),
+            "generate": first.number_input(
+                "Tokens to write",
+                0,
+                4_096,
+                0,
+                key="start.make.generate",
+                help="The model writes on at the end of each document, and its routing while it writes is recorded as well.",
+            ),
+            "prompt": second.text_input(
+                "Prompt",
+                key="start.make.prompt",
+                max_chars=2_000,
+                help="Words before every text, counted apart, or beside every picture, sound and clip.",
+            ).strip()
+            or None,
         }
 
 

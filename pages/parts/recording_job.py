@@ -6,6 +6,7 @@ Runs in the thread of a job, so it draws nothing; torch loads here, when a job b
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class Order:
         lines: whether each line of a text file is a document.
         batch_size: rows at once. max_length: tokens a document is cut to. max_tokens: token rows kept.
         dtype, device: as in `LoadOptions`.
+        generate: tokens to write at the end of each document.
+        prompt: words before every text, or beside every picture, sound and clip; None: the default.
     """
 
     model: str
@@ -47,6 +50,29 @@ class Order:
     max_tokens: int = 200_000
     dtype: str = "auto"
     device: str = "auto"
+    generate: int = 0
+    prompt: str | None = None
+
+
+# What the form calls the options that sentences name as the command line does.
+_LABELS = {
+    "--batch-size": "“Documents at once”",
+    "--max-length": "“Tokens a document”",
+    "--text-column": "“Text column”",
+    "--generate": "“Tokens to write”",
+    "--group-by": "“Groups of tokens by”",
+    "--prompt": "“Prompt”",
+    "--lines": "“A document a line”",
+    "--dtype": "“Number format”",
+    "--device": "“Device”",
+}
+
+
+def in_words_of_the_form(sentence: str) -> str:
+    """A sentence with the form's names of the options in place of the command line's."""
+    for option, label in _LABELS.items():
+        sentence = re.sub(rf"{option}(?![\w-])", label, sentence)
+    return sentence
 
 
 def can_record() -> bool:
@@ -76,7 +102,7 @@ def make_capture(order: Order, library: Library, task: Task) -> Path:
         return _make(order, library, task)
     except WorkbenchError as fault:
         # The files lie in a folder that the user never saw: a sentence names them as they were uploaded.
-        said = str(fault).replace(f"{order.folder}{os.sep}", "")
+        said = in_words_of_the_form(str(fault).replace(f"{order.folder}{os.sep}", ""))
         if said == str(fault) or isinstance(fault, Cancelled):
             raise
         raise WorkbenchError(said) from fault
@@ -89,11 +115,17 @@ def _make(order: Order, library: Library, task: Task) -> Path:
     task.progress(0, None, "Reading the files")
     documents = list(
         read_documents(
-            list(order.files), InputOptions(group_by=order.group_by, text_column=order.text_column, lines=order.lines)
+            list(order.files),
+            InputOptions(
+                group_by=order.group_by,
+                text_column=order.text_column,
+                lines=order.lines,
+                prompts=(order.prompt,) if order.prompt else (),
+            ),
         )
     )
     task.check()
-    workload = Workload(order.batch_size, order.max_length)
+    workload = Workload(order.batch_size, order.max_length, order.generate)
     loaded = load_model(
         order.model,
         LoadOptions(dtype=order.dtype, device=order.device),
@@ -110,6 +142,7 @@ def _make(order: Order, library: Library, task: Task) -> Path:
                 batch_size=order.batch_size,
                 max_length=order.max_length,
                 max_tokens=order.max_tokens,
+                generate=order.generate,
             ),
             on_progress=lambda at: task.progress(at.documents, at.total, f"{at.tokens:,} tokens read"),
             cancelled=task.cancelled,

@@ -107,3 +107,20 @@ def test_from_the_form_to_the_library(dashboard: Dashboard, words: Words) -> Non
     assert job is not None and job.wait(WAIT).state == "done", job.snapshot().error
     app.run()
     assert not app.exception and session.find_path(dashboard.library / "one") is not None
+
+
+@needs_model
+def test_what_the_model_writes_is_recorded_too(tmp_path: Path) -> None:
+    library = Library(tmp_path / "captures")
+    done = run(order(tmp_path / "up", TEXTS, group_by="phase", generate=4, prompt="Read this:"), library)
+    assert done.state == "done", done.error
+    capture = Capture.load(done.result)
+    written = capture.token_count[0, capture.group_index("decode")]
+    assert written == 2 * 3  # of four written tokens the last is never fed back
+
+
+@needs_model
+def test_a_sentence_names_what_the_form_calls_an_option(tmp_path: Path) -> None:
+    done = run(order(tmp_path / "up", TEXTS, generate=4_000), Library(tmp_path / "captures"))
+    assert done.state == "failed" and done.error is not None
+    assert "“Tokens to write”" in done.error and "--" not in done.error

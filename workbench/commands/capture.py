@@ -52,7 +52,10 @@ def capture(
         ),
     ] = None,
     generate: Annotated[
-        int, typer.Option(help="New tokens to write after each row; all but the last are recorded as decode steps.")
+        int,
+        typer.Option(
+            help="New tokens to write at the end of each document; all but the last are recorded as decode steps."
+        ),
     ] = 0,
     tokens: Annotated[bool, typer.Option(help="Keep a row a token, to see the tokens behind a cell.")] = True,
     text: Annotated[

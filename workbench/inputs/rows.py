@@ -26,6 +26,7 @@ class Row:
         group: name for the whole row, or None.
         groups: [T] name for each token, or None.
         prefix: ids at the start that are the prompt, to be counted apart.
+        last: whether its document ends here; only there can a model write on.
     """
 
     document: str
@@ -34,6 +35,7 @@ class Row:
     group: str | None
     groups: tuple[str, ...] | None = None
     prefix: tuple[int, ...] = ()
+    last: bool = True
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ class RowMaker:
                     group=document.group,
                     groups=None if groups is None else tuple(groups[start : start + room]),
                     prefix=prefix,
+                    last=start + room >= len(encoded.ids),
                 )
             )
         return rows
