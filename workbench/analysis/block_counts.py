@@ -50,14 +50,19 @@ class BlockCounts:
     @property
     def effective_blocks(self) -> np.ndarray:
         """float64 [S, G]: blocks of equal size that would be as informative, (sum n)^2 / sum n^2 (Kish 1965); 0 without tokens."""
-        n = self.tokens.astype(np.float64)
-        square = (n**2).sum(axis=0)
-        return np.where(square > 0, n.sum(axis=0) ** 2 / np.where(square > 0, square, 1.0), 0.0)
+        return effective_number(self.tokens)
 
     @property
     def few_blocks(self) -> np.ndarray:
         """bool [S, G]: True where `effective_blocks` is below `MIN_BLOCKS`."""
         return self.effective_blocks < MIN_BLOCKS
+
+
+def effective_number(tokens: np.ndarray) -> np.ndarray:
+    """(sum n)^2 / sum n^2 over the first axis of tokens by block (Kish 1965); 0 without tokens. [Bk, ...] -> float64 [...]."""
+    n = np.asarray(tokens, dtype=np.float64)
+    square = (n**2).sum(axis=0)
+    return np.where(square > 0, n.sum(axis=0) ** 2 / np.where(square > 0, square, 1.0), 0.0)
 
 
 def block_counts(

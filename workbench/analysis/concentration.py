@@ -10,7 +10,7 @@ import pandas as pd
 
 from workbench.analysis.load import normalised_entropy
 from workbench.analysis.overlap import iou, top_experts
-from workbench.analysis.select import _names, groups_with_tokens, strand
+from workbench.analysis.select import _names, groups_with_tokens, strand_numbers
 from workbench.analysis.token_rows import chosen_sites, need_rows, read_choices, read_rows
 from workbench.analysis.words import tokens_phrase
 from workbench.capture import Capture, Group, Site
@@ -99,7 +99,6 @@ def concentration_table(
             quartiles[s, g] = np.quantile(share, (0.25, 0.5, 0.75))
             if site.top_k > 1:
                 spread[s, g] = entropy[at].mean() / np.log(site.top_k)
-    strands = list(dict.fromkeys(strand(site) for site in places))
     return ConcentrationTable(
         sites=places,
         groups=tuple(capture.manifest.groups[number] for number in numbers),
@@ -108,7 +107,7 @@ def concentration_table(
         effective=effective,
         quartiles=quartiles,
         n=n,
-        strand=np.array([strands.index(strand(site)) for site in places]),
+        strand=strand_numbers(places),
         all_groups=capture.manifest.groups,
         caption=(
             f"Part of a token's gate weight that its strongest expert has, {tokens_phrase(n)}; a small weight "

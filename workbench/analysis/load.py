@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.analysis.select import MIN_EXPECTED, Selection, key_sites, select, strand
+from workbench.analysis.select import MIN_EXPECTED, Selection, key_sites, select, strand_numbers
 from workbench.analysis.tables import BalanceTable, HeatmapTable, UtilisationTable
 from workbench.analysis.words import few_phrase, groups_phrase, phase_phrase, sites_phrase, tokens_phrase
 from workbench.capture import Capture, CaptureError
@@ -61,6 +61,13 @@ def normalised_entropy(count: np.ndarray, mask: np.ndarray | None = None) -> np.
     """
     experts = _experts(count, mask)
     return np.where(experts > 1, entropy(count, mask) / np.log(np.maximum(experts, 2)), np.nan)
+
+
+def corrected_entropy(count: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Normalised entropy corrected for small counts by Grassberger (2003), at most 1; NaN as `normalised_entropy`."""
+    from workbench.analysis.entropy_correction import grassberger, normalised
+
+    return normalised(grassberger(count, mask), _experts(count, mask))
 
 
 def effective_experts(count: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
@@ -135,7 +142,11 @@ def heatmap_table(
         from workbench.analysis.specialisation import specialisation_table
 
         return specialisation_table(capture, group, sites, phase=phase, min_expected=min_expected)
-    chosen = select(capture, sites, group, phase, min_expected)
+    return heatmap_of(select(capture, sites, group, phase, min_expected), measure)
+
+
+def heatmap_of(chosen: Selection, measure: str = "utilisation") -> HeatmapTable:
+    """`heatmap_table` of counts that are chosen already: "utilisation", "share" or "mass"."""
     count, n = chosen.count.sum(axis=1), chosen.tokens.sum(axis=1)
     share = token_share(count, n, chosen.exists)
     values: np.ndarray
@@ -160,7 +171,7 @@ def heatmap_table(
         centre=centre,
         sites=chosen.sites,
         group=" + ".join(names),
-        phase=phase,
+        phase=chosen.phase,
         values=values,
         count=count,
         share=share,
@@ -169,8 +180,8 @@ def heatmap_table(
         exists=chosen.exists,
         identity=chosen.exists & ~chosen.real,
         caption=(
-            f"{says} {sites_phrase(chosen.sites)}, {_group_phrase(names)}, {tokens_phrase(n)}{phase_phrase(phase)}"
-            f"{few_phrase(pooled, min_expected)}; how often an expert is chosen does not prove what it computes or whether it is needed."
+            f"{says} {sites_phrase(chosen.sites)}, {_group_phrase(names)}, {tokens_phrase(n)}{phase_phrase(chosen.phase)}"
+            f"{few_phrase(pooled, chosen.min_expected)}; how often an expert is chosen does not prove what it computes or whether it is needed."
         ),
     )
 
@@ -257,6 +268,14 @@ BALANCE_MEASURES: dict[str, Measure] = {
     "normalised entropy": Measure(
         normalised_entropy, "entropy / ln E, 0 to 1", np.ones_like, "1 is an even load, 0 a single expert", 0.0, 1.0
     ),
+    "corrected entropy": Measure(
+        corrected_entropy,
+        "entropy / ln E, corrected for few tokens",
+        np.ones_like,
+        "entropy over ln E by Grassberger's estimator, 1 is an even load",
+        0.0,
+        1.0,
+    ),
     "effective experts": Measure(
         effective_experts, "experts", lambda experts: experts, "E is an even load, 1 a single expert"
     ),
@@ -280,7 +299,7 @@ def balance_table(
     """How evenly each group uses the experts of each site (Figure 10 of the ERNIE 5.0 report, section 6.4.1).
 
     Args:
-        measure: "normalised entropy", "effective experts", "dead experts", "CV" or "MaxVio".
+        measure: "normalised entropy", "corrected entropy", "effective experts", "dead experts", "CV" or "MaxVio".
 
     Raises:
         CaptureError: for an unknown site, group, phase or measure.
@@ -292,8 +311,8 @@ def balance_table(
     how = BALANCE_MEASURES[measure]
     chosen = select(capture, sites, groups, phase, min_expected)
     experts = chosen.real.sum(axis=-1)
-    strands = list(dict.fromkeys(strand(site) for site in chosen.sites))
     title = measure if measure in ("CV", "MaxVio") else measure.capitalize()
+    bias = "" if measure == "corrected entropy" else ", and few tokens look less even than they are"
     return BalanceTable(
         measure=measure,
         unit=how.unit,
@@ -306,10 +325,10 @@ def balance_table(
         few=chosen.few,
         all_groups=chosen.all_groups,
         experts=experts,
-        strand=np.array([strands.index(strand(site)) for site in chosen.sites]),
+        strand=strand_numbers(chosen.sites),
         caption=(
             f"{title} of the load over experts ({how.says}) {sites_phrase(chosen.sites)}; "
             f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}{few_phrase(chosen.few, min_expected)}; "
-            "it does not say which experts are used, and few tokens look less even than they are."
+            f"it does not say which experts are used{bias}."
         ),
     )

@@ -22,6 +22,8 @@ from workbench.analysis.statistics import Statistic, pairs_of
 from workbench.analysis.token_rows import Rows, read_choices, read_rows
 from workbench.capture import Capture, CaptureError
 
+_FFT_NUMBERS = 4_000_000  # float64 numbers of one transform: 32 MB
+
 
 @dataclass(frozen=True)
 class NullBand:
@@ -224,7 +226,8 @@ def _exchange_rows(
         inside &= rows.phase == capture.phases.index(chosen.phase)
     label = mine[inside]
     ids = choices[inside]
-    _, document = np.unique(rows.document[inside], return_inverse=True)
+    named = rows.document[inside]  # rows are in reading order
+    document = np.cumsum(np.diff(named, prepend=named[:1]) != 0)
     length = np.bincount(document)
     own = np.bincount(document, weights=label)
     start = np.cumsum(length) - length
@@ -234,29 +237,54 @@ def _exchange_rows(
     experts = len(real) - 1
     ids = np.where(keep[:, None], ids, -1)
     ids = np.where(real[ids], ids, experts)
-    total = np.bincount(ids.ravel(), minlength=experts + 1)[:experts].astype(np.float64)
-
-    def first(of: np.ndarray) -> np.ndarray:
-        smaller = of if 2 * of.sum() <= len(of) else ~of
-        count = np.bincount(ids[smaller].ravel(), minlength=experts + 1)[:experts].astype(np.float64)
-        return count if smaller is of else total - count
-
-    observed = first(label)
+    total = _expert_counts(ids, experts)
+    observed = _expert_counts(ids[label], experts)
+    drawn = np.zeros((draws, experts))
+    for at in np.flatnonzero(mixed):
+        part = slice(start[at], start[at] + length[at])
+        shift = random.integers(0, length[at], size=draws)
+        drawn += rotated_counts(ids[part], label[part], experts)[shift]
     constant = np.flatnonzero(~mixed)
-    drawn = np.empty((draws, 2, experts))
-    place = np.arange(len(label)) - start[document]
-    for draw in range(draws):
-        shift = np.where(mixed, (random.random(len(length)) * length).astype(np.int64), 0)
-        moved = label[start[document] + (place + shift[document]) % length[document]]
-        if constant.size:
-            swapped = own > 0
-            swapped[constant] = swapped[constant][random.permutation(constant.size)]
-            moved = np.where(mixed[document], moved, swapped[document])
-        count = first(moved)
-        drawn[draw] = count, total - count
+    if constant.size:
+        whole = np.bincount(
+            (document[:, None] * (experts + 1) + ids).ravel(), minlength=len(length) * (experts + 1)
+        ).reshape(len(length), experts + 1)[constant, :experts]
+        swapped = random.permuted(np.tile((own > 0)[constant], (draws, 1)), axis=1)
+        drawn += swapped.astype(np.float64) @ whole.astype(np.float64)
     words = ["segments within documents"] if mixed.any() else []
     words += ["whole documents"] if constant.size else []
-    return np.stack([observed, total - observed]), drawn, " and ".join(words) or "nothing (no tokens)"
+    two = np.stack([observed, total - observed])
+    return two, np.stack([drawn, total - drawn], axis=1), " and ".join(words) or "nothing (no tokens)"
+
+
+def _expert_counts(ids: np.ndarray, experts: int) -> np.ndarray:
+    """float64 [E]: how often each expert stands in ids [N, K]; the number `experts` stands for none."""
+    return np.bincount(ids.ravel(), minlength=experts + 1)[:experts].astype(np.float64)
+
+
+def rotated_counts(ids: np.ndarray, label: np.ndarray, experts: int) -> np.ndarray:
+    """Choices of the labelled tokens of one document when its labels are rotated by 0, 1, ..., n - 1 tokens.
+
+    A circular correlation of labels and choices, by FFT over some experts at a time.
+
+    Args:
+        ids: int64 [N, K], `experts` for none. label: bool [N].
+
+    Returns:
+        float64 [N, E] of whole numbers: row r is sum_t label[(t + r) mod N] choices[t].
+    """
+    tokens = len(ids)
+    turned = np.fft.rfft(label.astype(np.float64))[:, None]
+    out = np.empty((tokens, experts))
+    step = max(1, _FFT_NUMBERS // max(tokens, 1))
+    for first in range(0, experts, step):
+        last = min(experts, first + step)
+        chosen = np.zeros((tokens, last - first))
+        token, rank = np.nonzero((ids >= first) & (ids < last))
+        np.add.at(chosen, (token, ids[token, rank] - first), 1.0)
+        part = np.fft.irfft(np.conj(np.fft.rfft(chosen, axis=0)) * turned, n=tokens, axis=0)
+        out[:, first:last] = np.rint(part)
+    return out
 
 
 def _equal_lengths(

@@ -34,6 +34,18 @@ def draw_pvalues(
     return p_low, p_high, np.minimum(1.0, 2 * np.minimum(p_low, p_high))
 
 
+def sign_pvalues(draws: np.ndarray) -> np.ndarray:
+    """Two-sided p that a resampled difference is 0: how rarely its draws change sign, (r + 1) / (R + 1). [R, ...] -> [...].
+
+    NaN draws do not count; NaN where there is none.
+    """
+    number = (~np.isnan(draws)).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        low = ((draws >= 0).sum(axis=0) + 1) / (number + 1)
+        high = ((draws <= 0).sum(axis=0) + 1) / (number + 1)
+    return np.where(number > 0, np.minimum(1.0, 2 * np.minimum(low, high)), np.nan)
+
+
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     """p-values adjusted so that cells below a level hold at most that share of false finds (Benjamini and Hochberg 1995).
 

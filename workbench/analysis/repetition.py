@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis.saturation import shared_share
-from workbench.analysis.select import _names, groups_with_tokens, strand
+from workbench.analysis.select import _names, groups_with_tokens, strand_numbers
 from workbench.analysis.token_rows import chosen_sites, need_rows, read_choices, read_rows
 from workbench.analysis.words import tokens_phrase
 from workbench.capture import Capture, Group, Site
@@ -106,14 +106,13 @@ def repetition_table(
             out["shared_chance"][s, g] = loads[0] @ loads[1] / site.top_k
             drawn = random.integers(0, at.size, size=(2, CHANCE_PAIRS))
             out["any_chance"][s, g] = (shared_share(left[drawn[0]], right[drawn[1]], site.top_k) > 0).mean()
-    strands = list(dict.fromkeys(strand(site) for site in places))
     few = n < 5 * np.array([[site.experts] for site in places])
     return RepetitionTable(
         sites=places,
         groups=tuple(capture.manifest.groups[number] for number in numbers),
         n=n,
         few=few,
-        strand=np.array([strands.index(strand(site)) for site in places]),
+        strand=strand_numbers(places),
         all_groups=capture.manifest.groups,
         caption=(
             f"How often two tokens in a row choose the same expert first, {tokens_phrase(n).replace('tokens', 'pairs')}; dotted: "

@@ -12,10 +12,17 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis.intervals import resample_weights
-from workbench.analysis.token_rows import Rows, chosen_sites, need_rows, read_choices, read_column, read_rows
+from workbench.analysis.token_rows import (
+    Rows,
+    chosen_sites,
+    document_blocks,
+    need_rows,
+    read_choices,
+    read_column,
+    read_rows,
+)
 from workbench.analysis.words import tokens_phrase
 from workbench.capture import Capture, CaptureError, Group, Site
-from workbench.capture.blocks import block_of
 
 
 @dataclass(frozen=True)
@@ -104,9 +111,7 @@ def saturation_table(
             other_rows, mine, theirs = matched[site.stack]
             later = read_choices(last, rows[site.stack], site)[0][mine]
             earlier = read_choices(capture, other_rows, twin)[0][theirs]
-            block = np.array([block_of(name, last.manifest.blocks) for name in rows[site.stack].names])[
-                rows[site.stack].document[mine]
-            ]
+            block = document_blocks(last, rows[site.stack])[mine]
             both = (later >= 0).any(axis=1) & (earlier >= 0).any(axis=1)
             share = shared_share(earlier, later, site.top_k)
             for g, number in enumerate(numbers):

@@ -120,6 +120,12 @@ def strand(site: Site) -> tuple[str, str]:
     return site.stack, site.part
 
 
+def strand_numbers(sites: Sequence[Site]) -> np.ndarray:
+    """int64 [S]: number of the strand of each site, in order of appearance; lines are not drawn across strands."""
+    known = {key: number for number, key in enumerate(dict.fromkeys(strand(site) for site in sites))}
+    return np.array([known[strand(site)] for site in sites], dtype=np.int64)
+
+
 def key_sites(capture: Capture) -> tuple[str, ...]:
     """First, middle and last site of the strand with most sites that saw a token (the panels of the report's Figures 8, 9)."""
     seen = capture.token_count.sum(axis=1) > 0

@@ -20,24 +20,15 @@ from workbench.analysis.intervals import Interval, bootstrap
 from workbench.analysis.nulls import NullBand, fixed_load_null, label_null
 from workbench.analysis.overlap import chance_iou
 from workbench.analysis.pvalues import benjamini_hochberg
-from workbench.analysis.select import MIN_EXPECTED, strand
+from workbench.analysis.select import MIN_EXPECTED, strand_numbers
 from workbench.analysis.statistics import Kind, pairs_of, statistic, top_sets
 from workbench.analysis.untrained import untrained_null
+from workbench.analysis.verdict import NULL_WORDS, SIGNIFICANT, summary, verdict
 from workbench.analysis.words import groups_phrase, phase_phrase, sites_phrase
 from workbench.capture import Capture, CaptureError, Group, Site
 
 NullName = Literal["fixed load", "labels", "untrained"]
-NULLS: tuple[NullName, ...] = ("fixed load", "labels", "untrained")
-SIGNIFICANT = 0.05
-
-NULL_WORDS = {
-    "fixed load": "every group drew its choices from the site's own load",
-    "labels": "the groups' labels were exchanged",
-    "untrained": "the weights were untrained",
-}
-
-
-MORE_WORDS = {"untrained": "training changed it, as far as these initial weights go"}
+NULLS: tuple[NullName, ...] = ("labels", "untrained", "fixed load")
 
 
 @dataclass(frozen=True)
@@ -131,6 +122,19 @@ class SignificanceTable:
             few_blocks=bool(self._by_cell(self.few_blocks)[at]),
         )
 
+    def summary(self, cells: Sequence[int] | None = None) -> str:
+        """One sentence on all cells (or those of some groups or pairs): how many the null cannot give, what that supports."""
+        shown = np.zeros(self.value.shape, dtype=bool)
+        shown[:, slice(None) if cells is None else list(cells)] = True
+        tested = shown & ~self.cell_few & np.isfinite(self.p_adjusted)
+        return summary(
+            self.name,
+            self.kind,
+            None if self.null is None else self.null.name,
+            int(tested.sum()),
+            int((tested & self.significant).sum()),
+        )
+
     def frame(self) -> pd.DataFrame:
         """A row a cell, experts that do not exist left out."""
         there = np.ones(self.value.shape, dtype=bool)
@@ -179,7 +183,7 @@ def significance_table(
     phase: str | None = None,
     *,
     q: float = 0.25,
-    null: NullName | None = "fixed load",
+    null: NullName | None = "labels",
     untrained: Capture | Sequence[Capture] | None = None,
     rows: bool | None = None,
     resamples: int = 500,
@@ -195,7 +199,8 @@ def significance_table(
     Args:
         name: a balance measure, "IoU", "Jensen-Shannon", "utilisation" or "specialisation".
         q: part of the experts in a top set (IoU only).
-        null: "fixed load", "labels", "untrained" or None (see analysis.nulls and analysis.untrained).
+        null: "labels" (the default: the fixed-load null takes tokens for independent and rejects too often where documents
+            differ), "fixed load", "untrained" or None (see analysis.nulls and analysis.untrained).
         untrained: capture or captures of the untrained model, for that null.
         rows: for "labels": token rows (True), blocks (False), rows where there are some (None).
         resamples, draws: of the interval and of the null.
@@ -226,7 +231,6 @@ def significance_table(
     first, second = (
         pairs_of(len(chosen.groups)) if how.kind == "pair" else (np.zeros(0, np.int64), np.zeros(0, np.int64))
     )
-    strands = list(dict.fromkeys(strand(site) for site in chosen.sites))
     missing = np.full(interval.value.shape, np.nan)
     said = ""
     if band is not None:
@@ -254,7 +258,7 @@ def significance_table(
         few=chosen.few,
         few_blocks=counts.few_blocks,
         exists=chosen.exists,
-        strand=np.array([strands.index(strand(site)) for site in chosen.sites]),
+        strand=strand_numbers(chosen.sites),
         all_groups=chosen.all_groups,
         seed=seed,
         caption=(
@@ -277,60 +281,3 @@ def _chance(count: np.ndarray, real: np.ndarray, q: float) -> np.ndarray:
             for e, row in zip(experts, size, strict=True)
         ]
     ).reshape(len(size), len(first))
-
-
-def verdict(
-    what: str,
-    value: float,
-    interval: tuple[float, float],
-    n: int,
-    *,
-    level: float = 0.95,
-    null: tuple[str, float, float, float] | None = None,
-    observed: float | None = None,
-    p: float | None = None,
-    chance: float | None = None,
-    few: bool = False,
-    few_blocks: bool = False,
-) -> str:
-    """One sentence: what a number supports and what it does not.
-
-    Args:
-        what: for example "IoU of Text and Audio at site text_3_mlp".
-        interval: its ends, of `level`. n: tokens (the smaller group's, of a pair).
-        null: (name, mean, low, high) of the null's draws; observed: the number compared with them, if another than value;
-            p: two-sided, corrected.
-        chance: the level of two random sets, or None or NaN.
-    """
-    if np.isnan(value):
-        return f"{what} has no number, because no token of the group reached the site."
-    if few:
-        return f"{what} is {value:.2f}, but n = {n:,} tokens are too few to read anything from it."
-    says = f"{what} is {value:.2f} ({level:.0%} interval {interval[0]:.2f} to {interval[1]:.2f}, n = {n:,} tokens)"
-    if null is not None and p is not None and not np.isnan(p):
-        name, mean, low, high = null
-        compared = value if observed is None else observed
-        thinned = "" if abs(compared - value) < 0.005 else f", compared at {compared:.2f} on equal or kept tokens,"
-        words = NULL_WORDS.get(name, name)
-        if p <= SIGNIFICANT:
-            side = "below" if compared < mean else "above"
-            says += (
-                f"{thinned} and lies {side} the {low:.2f} to {high:.2f} that it would have if {words} (p = {_p(p)}): "
-            )
-            says += MORE_WORDS.get(name, "more than chance")
-        else:
-            says += f"{thinned} and cannot be told from the {low:.2f} to {high:.2f} that it would have if {words} (p = {_p(p)})"
-    if chance is not None and not np.isnan(chance):
-        if interval[0] > chance:
-            says += f"; it lies above the {chance:.2f} of two random sets"
-        elif interval[1] < chance:
-            says += f"; it lies below the {chance:.2f} of two random sets, so the groups avoid each other's experts"
-        else:
-            says += f"; its interval holds the {chance:.2f} of two random sets"
-    if few_blocks:
-        says += "; the documents lie in few blocks, so the interval is too narrow"
-    return says + "; whether the experts are needed is not shown by this."
-
-
-def _p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else "below .001"

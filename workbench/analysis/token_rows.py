@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.capture import Capture, CaptureError, Site
+from workbench.capture.blocks import block_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,6 +84,12 @@ def read_choices(
         return ids, None
     gate = _padded(table.column(names[1]), site.top_k, 0.0, np.float32)[rows.order]
     return ids, np.where(ids >= 0, np.nan_to_num(gate), 0.0)
+
+
+def document_blocks(capture: Capture, rows: Rows) -> np.ndarray:
+    """int64 [N]: the block of each row's document, as the counts were divided."""
+    blocks = np.array([block_of(name, capture.manifest.blocks) for name in rows.names], dtype=np.int64)
+    return blocks[rows.document] if len(blocks) else np.zeros(0, dtype=np.int64)
 
 
 def need_rows(capture: Capture, what: str) -> None:

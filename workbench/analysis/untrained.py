@@ -14,6 +14,7 @@ import numpy as np
 from workbench.analysis.block_counts import BlockCounts, Cancelled, Progress, block_counts, report, site_chunks
 from workbench.analysis.intervals import resample_weights
 from workbench.analysis.nulls import NullBand, band
+from workbench.analysis.pvalues import sign_pvalues
 from workbench.analysis.statistics import Statistic
 from workbench.capture import Capture, CaptureError
 
@@ -98,12 +99,13 @@ def untrained_null(
         mean = np.mean(
             [statistic.compute(t.count[:, chunk].sum(axis=0).astype(np.float64), real[chunk]) for t in twins], axis=0
         )
+        p = sign_pvalues(gap)
         number = (~np.isnan(gap)).sum(axis=0)
         with np.errstate(invalid="ignore"):
             low = ((gap >= 0).sum(axis=0) + 1) / (number + 1)
             high = ((gap <= 0).sum(axis=0) + 1) / (number + 1)
         unknown = np.isnan(observed) | empty
-        cells = (mean, ends[0], ends[1], low, high, np.minimum(1.0, 2 * np.minimum(low, high)))
+        cells = (mean, ends[0], ends[1], low, high, p)
         parts.append((observed, *(np.where(unknown, np.nan, cell) for cell in cells)))
     report(sites, sites, progress, cancelled)
     arrays = [np.concatenate(column) for column in zip(*parts, strict=True)]
