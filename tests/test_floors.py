@@ -23,6 +23,7 @@ MODELS = (
     "workbench.doctor",
     "workbench.memory",
     "workbench.embedded",
+    "workbench.training",
 )
 HEAVY = ("torch", "transformers")
 SCREEN = ("streamlit", "plotly")
@@ -51,6 +52,8 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/recording.py": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/convert.py": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/embedded": (*SCREEN, *FACES, *STATE, *VIEWS),
+    "workbench/elastic": (*SCREEN, *FACES, *STATE, *VIEWS),
+    "workbench/training": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/jobs.py": ("streamlit", "app", "pages", "workbench.cli", "workbench.commands", "workbench.session"),
     "workbench/session.py": ("app", "pages", "workbench.cli", "workbench.commands"),
     "workbench/commands": ("streamlit", "app", "pages", *STATE[:1]),
