@@ -23,6 +23,7 @@ MODELS = (
     "workbench.doctor",
     "workbench.memory",
     "workbench.embedded",
+    "workbench.elastic",
     "workbench.training",
 )
 HEAVY = ("torch", "transformers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import struct
@@ -206,8 +207,24 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def tensor_shapes(file: Path) -> Iterator[tuple[str, str, int]]:
-    """(name, dtype code, number of elements) of every tensor in a safetensors file, from its header alone.
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor of a safetensors file, as its header describes it.
+
+    Attributes:
+        name, dtype, shape: as stored.
+        start, size: bytes from the start of the file, and how many.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+
+def stored_tensors(file: Path) -> list[StoredTensor]:
+    """Every tensor in a safetensors file, from its header alone.
 
     Raises:
         ModelError: if the file is cut or is none.
@@ -224,17 +241,31 @@ def tensor_shapes(file: Path) -> Iterator[tuple[str, str, int]]:
         raise ModelError(
             f"'{file}' has a header that cannot be read ({first_sentence(fault)}): download it again."
         ) from fault
-    end = 0
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        elements = 1
-        for extent in entry["shape"]:
-            elements *= int(extent)
-        end = max(end, int(entry["data_offsets"][1]))
-        yield name, str(entry["dtype"]), elements
-    if end + 8 + length > size:
-        raise ModelError(f"'{file}' is cut off ({size} of {end + 8 + length} bytes): download it again.")
+    found = [
+        StoredTensor(
+            name,
+            str(entry["dtype"]),
+            tuple(int(extent) for extent in entry["shape"]),
+            8 + length + int(entry["data_offsets"][0]),
+            int(entry["data_offsets"][1]) - int(entry["data_offsets"][0]),
+        )
+        for name, entry in header.items()
+        if name != "__metadata__"
+    ]
+    end = max((tensor.start + tensor.size for tensor in found), default=0)
+    if end > size:
+        raise ModelError(f"'{file}' is cut off ({size} of {end} bytes): download it again.")
+    return found
+
+
+def tensor_shapes(file: Path) -> Iterator[tuple[str, str, int]]:
+    """(name, dtype code, number of elements) of every tensor in a safetensors file, from its header alone.
+
+    Raises:
+        ModelError: if the file is cut or is none.
+    """
+    for tensor in stored_tensors(file):
+        yield tensor.name, tensor.dtype, math.prod(tensor.shape)
 
 
 def check_weights(source: ModelSource) -> None:
