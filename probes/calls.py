@@ -33,6 +33,19 @@ class Record(NamedTuple):
 
 
 @dataclass(eq=False)
+class Tail:
+    """The last real token of each row of a call in a cached sequence, and the loss of the token that was fed after it.
+
+    Attributes:
+        column: int64 [B], its place in the row.
+        value: float32 [B] once the next call of the sequence has come, else None.
+    """
+
+    column: Tensor
+    value: Tensor | None = None
+
+
+@dataclass(eq=False)
 class Call:
     """One forward pass of a stack.
 
@@ -49,6 +62,9 @@ class Call:
         position_ids, sequence_index, lengths: what tells packed sequences apart, as the caller gave it.
         siblings: the calls of the same forward pass of the whole model.
         pooled: whether a row is no row of the batch (the patches of all images of a batch).
+        past: tokens in the cache before the call.
+        predicted, loss: int32 and float32 [N], likeliest next id and loss of the next token of the row (probes/predictions.py).
+        tail: the loss of the last tokens, which the next call tells.
     """
 
     stack: int
@@ -65,6 +81,10 @@ class Call:
     lengths: Tensor | None = None
     siblings: list[Call] = field(default_factory=list, repr=False)
     pooled: bool = False
+    past: int = 0
+    predicted: Tensor | None = None
+    loss: Tensor | None = None
+    tail: Tail | None = None
 
     @property
     def tokens(self) -> int:

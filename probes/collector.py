@@ -16,6 +16,7 @@ from torch import Tensor
 from probes.calls import Call
 from probes.errors import ProbeError
 from probes.labels import Documents, GroupTable, as_array, repeat_rows
+from probes.predictions import Late, prediction_fields
 from probes.sites import FoundSite
 from probes.tally import Tally
 from probes.token_labels import PADDING, REASONS, Settings, TokenLabels, joined
@@ -61,6 +62,7 @@ class Collector:
         self._of_stack = [tuple(n for n, site in enumerate(sites) if site.site.stack == stack) for stack in stacks]
         widest = max((site.site.experts for site in sites), default=0)
         self.coactivation = settings.coactivation and len(sites) * widest**2 <= MAX_PAIRS
+        self.late = Late()
         self._pending: list[list[Call]] = [[] for _ in stacks]
         self._waiting_bytes = 0
         self._waiting_calls = 0
@@ -76,6 +78,7 @@ class Collector:
                 self._waiting_bytes += ids.numel() * (ids.element_size() + record.routing.weights.element_size())
                 if record.routing.logits is not None:
                     self._waiting_bytes += record.routing.logits.numel() * record.routing.logits.element_size()
+            self._waiting_bytes += sum(found.nbytes for found in (call.predicted, call.loss) if found is not None)
             self._pending[call.stack].append(call)
         self._waiting_calls += len(calls)
         if self._waiting_bytes > PENDING_BYTES or self._waiting_calls > PENDING_CALLS:
@@ -91,6 +94,11 @@ class Collector:
         for stack in order:
             if pending[stack]:
                 self._flush_stack(stack, pending[stack])
+
+    def modality_of(self, call: Call) -> np.ndarray:
+        """Modality code of each token of a call, int [N] (`probes.modality`)."""
+        codes, _ = self._labels.modality([call], torch.device("cpu"))
+        return np.full(call.tokens, codes) if isinstance(codes, int) else as_array(codes)
 
     # ------------------------------------------------------------------ counting
     def _flush_stack(self, stack: int, calls: list[Call]) -> None:
@@ -250,6 +258,15 @@ class Collector:
             "role": _spread(role, length),
             "phase": phase.astype(np.uint8),
             "group": group.cpu().numpy().astype(np.int32),
+            **prediction_fields(
+                calls,
+                documents,
+                why != PADDING,
+                self.settings.placeholders,
+                self.late,
+                predicted=self.settings.predicted,
+                loss=self.settings.loss,
+            ),
         }
         sites: dict[int, tuple[np.ndarray | None, np.ndarray, np.ndarray, np.ndarray | None]] = {}
         kept = torch.as_tensor(np.flatnonzero(keep))

@@ -22,6 +22,7 @@ from probes.collector import Collector
 from probes.errors import ProbeError
 from probes.labels import Labels, Rows, check_labels
 from probes.modality import IMAGE
+from probes.predictions import Predictions
 from probes.sites import FoundSite
 
 _IDS = ("input_ids", "decoder_input_ids")
@@ -62,6 +63,10 @@ class Frames:
         collector: who takes the calls of a finished pass.
         labels: how the caller labels the rows of the next pass.
         recording: whether a call made now belongs to this probe (its thread, its block).
+        on_pass: who else is told of the calls of a finished pass.
+
+    Attributes:
+        predictions: reads the language heads, if that was asked for.
     """
 
     def __init__(
@@ -72,8 +77,10 @@ class Frames:
         collector: Collector,
         labels: Labels,
         recording: Callable[[], bool],
+        on_pass: Callable[[Sequence[Call]], None] | None = None,
     ) -> None:
         self.labels = labels
+        self.predictions: Predictions | None = None
         self.unread_masks = 0  # calls whose attention mask has a form that says nothing of padding
         self.stack_of_owner = {site.owner: stacks.index(site.site.stack) for site in sites}
         self._model = model
@@ -81,6 +88,7 @@ class Frames:
         self._stacks = tuple(stacks)
         self._collector = collector
         self._recording = recording
+        self._on_pass = on_pass
         self._encoder_decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
         self._open: Pass | None = None
         self._last_rows: dict[int, Rows] = {}  # stack -> rows of its last prefill, for the decode steps that follow
@@ -135,8 +143,12 @@ class Frames:
                 self._finish_call(frame.call)
                 running.calls.append(frame.call)
                 _remember(self._rows_of_cache, getattr(output, "past_key_values", None), frame.call.rows)
+            if self.predictions is not None and not running.failed:
+                self.predictions.read(module, output, running.calls, self._stacks)
             if not running.frames:
                 self._open = None
+                if self.predictions is not None:
+                    self.predictions.clear()
                 if not running.failed and running.calls:
                     self._finish_pass(running)
 
@@ -150,7 +162,9 @@ class Frames:
         past = _past(frame.given) if not pooled else 0
         frame.decode = past > 0
         rows = self._rows_for(stack, shape, _cache(frame.given) if frame.decode else None)
-        call = Call(stack=stack, shape=shape or (0, 0), decode=frame.decode, rows=rows, records=[], pooled=pooled)
+        call = Call(
+            stack=stack, shape=shape or (0, 0), decode=frame.decode, rows=rows, records=[], pooled=pooled, past=past
+        )
         if shape is None:
             return call
         for one in frames:
@@ -234,6 +248,8 @@ class Frames:
         if self._encoder_decoder and all(self._stacks[call.stack] == "encoder" for call in running.calls):
             self._waiting_rows = running.rows  # generate() runs the encoder alone, and the decoder in passes of its own
         self._collector.add(running.calls)
+        if self._on_pass is not None:
+            self._on_pass(running.calls)
 
 
 def _take_labels(call: Call, given: Given, past: int, *, root: bool, encoder: bool) -> None:

@@ -72,7 +72,9 @@ def build_capture(
         for stack, name in enumerate(collector.stacks):
             columns = {number: (site.id, site.experts) for number, site in enumerate(sites) if site.stack == name}
             rows = collector.rows[stack]
-            tokens[name] = rows.table(columns, collector.groups.names, piece_of, settings.scores)
+            late = collector.late.values() if settings.loss else None
+            names = collector.groups.names
+            tokens[name] = rows.table(columns, names, piece_of, settings.scores, settings.predicted, late)
             sampling[name] = rows.sampling
     named = _named_by_default(collector)
     manifest = Manifest(

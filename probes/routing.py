@@ -11,7 +11,7 @@ Letters: B rows, T tokens of a row, N = B x T tokens of a call, K choices.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from types import TracebackType
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from probes.adapters import Adapter, logits_of
-from probes.calls import Record
+from probes.calls import Call, Record
 from probes.collector import Collector
 from probes.errors import BusyError, NothingRecordedError, ProbeError
 from probes.frames import Frames
@@ -30,6 +30,7 @@ from probes.labels import Labels
 from probes.locks import acquire, release
 from probes.modality import endings_of, placeholders_of, special_ids
 from probes.pieces import pieces_of
+from probes.predictions import Predictions, not_told_of_beams, told_of_beams
 from probes.result import build_capture
 from probes.sites import FoundSite, find_sites, refuse_compiled
 from probes.token_labels import Settings
@@ -50,9 +51,13 @@ class RoutingProbe:
         groups: None (six groups by modality and role), a name, names a row, names [B, T], or document id -> name.
         coactivation: count pairs of experts chosen together.
         scores: keep the router's score of every expert in the token rows.
+        predictions: keep the id that the language head finds likeliest at each position in the token rows.
+        loss: keep the cross-entropy in nats of the next token at each position in the token rows.
         max_tokens: bound on token rows of a stack; whole documents are kept, a uniform sample by `seed`.
         lock_timeout: seconds to wait for another probe on the same model.
         adapters: readers of routers of your own, asked before the built-in ones.
+        on_pass: called with the calls (`probes.calls.Call`) of every forward pass when it has ended, in the thread that runs
+            the model: for a view that follows along.
 
     Raises:
         NoExpertsError, CompiledModelError, UnknownRouterError: on construction, if the model cannot be watched.
@@ -68,13 +73,20 @@ class RoutingProbe:
         groups: Any = None,
         coactivation: bool = True,
         scores: bool = False,
+        predictions: bool = False,
+        loss: bool = False,
         max_tokens: int = 200_000,
         seed: int = 0,
         lock_timeout: float = 60.0,
         adapters: Sequence[Adapter] = (),
+        on_pass: Callable[[Sequence[Call]], None] | None = None,
     ) -> None:
         if max_tokens < 1:
             raise ProbeError(f"max_tokens must be at least 1, but is {max_tokens}: leave tokens=False to keep no rows.")
+        if (predictions or loss) and not tokens:
+            raise ProbeError(
+                "Predictions and losses are columns of the token rows, and none are kept: add tokens=True, or leave them out."
+            )
         self.model = model
         self.processor = processor
         self.found: tuple[FoundSite, ...] = tuple(find_sites(model, adapters))
@@ -89,14 +101,24 @@ class RoutingProbe:
             special=special_ids(processor) if processor is not None else (),
             endings=endings_of(model),
             placeholders=placeholders_of(model),
+            predicted=predictions,
+            loss=loss,
         )
         self.collector = Collector(self.found, self.stacks, settings)
         self.witnesses = Witnesses(self.found)
         self.reruns = RouterRerun(self.found)
         self._key = key = object()  # stands for this probe among the open ones, without holding it
         self.frames = Frames(
-            model, self.found, self.stacks, self.collector, Labels(documents, groups), lambda: key in _ACTIVE.get()
+            model,
+            self.found,
+            self.stacks,
+            self.collector,
+            Labels(documents, groups),
+            lambda: key in _ACTIVE.get(),
+            on_pass,
         )
+        if predictions or loss:
+            self.frames.predictions = Predictions(predictions, loss, settings.endings)
         self._handles: list[RemovableHandle] = []
         self._used = False
         self._scores: dict[int, Tensor] = {}  # site -> logits of the router call that belongs to the next record
@@ -179,6 +201,11 @@ class RoutingProbe:
                 "A capture needs at least one forward pass of the watched model inside the probe's block, and there was none: call "
                 "the model itself (not a compiled copy) inside `with RoutingProbe(...) as probe:`, in the thread that opened it."
             )
+        if self.frames.predictions is not None and not self.frames.predictions.calls_read:
+            raise ProbeError(
+                f"Predictions and losses need the logits of a language head, and no call of {type(self.model).__name__} returned any: "
+                "load the model with its head and call it whole, or leave them out."
+            )
         return build_capture(
             self.model,
             self.collector,
@@ -212,6 +239,8 @@ class RoutingProbe:
         if hasattr(self.model, "_valid_auto_compile_criteria"):
             # generate() compiles decode steps with a static cache on a GPU; compiled steps would skip the hooks.
             self.model.__dict__["_valid_auto_compile_criteria"] = _never
+        if self.frames.predictions is not None:
+            told_of_beams(self.model, self.frames.predictions)
 
     def _watch(self, number: int, site: FoundSite) -> None:
         adapter, facts = site.adapter, site.facts
@@ -272,6 +301,8 @@ class RoutingProbe:
             self._handles.pop().remove()
         if self.model.__dict__.get("_valid_auto_compile_criteria") is _never:
             del self.model.__dict__["_valid_auto_compile_criteria"]
+        if self.frames.predictions is not None:
+            not_told_of_beams(self.model)
 
 
 class _Relabel:

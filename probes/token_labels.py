@@ -25,7 +25,7 @@ class Settings:
     """What a capture records.
 
     Attributes:
-        tokens, coactivation, scores: optional streams.
+        tokens, coactivation, scores, predicted, loss: optional streams.
         max_tokens, seed: bound and sampling of token rows, a stack.
         special: ids of special tokens.
         endings: ids fed after the end of a row.
@@ -40,6 +40,8 @@ class Settings:
     special: tuple[int, ...]
     endings: Endings
     placeholders: Placeholders
+    predicted: bool = False
+    loss: bool = False
 
 
 class TokenLabels:

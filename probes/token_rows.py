@@ -32,6 +32,8 @@ FIELDS = {
     "phase": np.uint8,
     "group": np.int32,
 }
+# Columns of `probes.predictions`, where they were asked for.
+PREDICTION_FIELDS = {"predicted_id": np.int32, "loss": np.float32, "late": np.int64}
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Chunk:
     """Rows of one flush.
 
     Attributes:
-        fields: column name -> array [N] (FIELDS).
+        fields: column name -> array [N] (FIELDS, and those of PREDICTION_FIELDS that were asked for).
         sites: site number -> (rows that the site saw bool [N] or None for all, ids int [n, K], weights float16 [n, K],
             scores float16 [n, E] or None).
     """
@@ -156,6 +158,8 @@ class TokenRows:
         groups: Sequence[str],
         piece_of: Callable[[np.ndarray, np.ndarray], list[str | None]] | None,
         scores: bool,
+        predicted: bool = False,
+        late: np.ndarray | None = None,
     ) -> pa.Table:
         """The Arrow table: documents in the order in which they came, rows of a document by position.
 
@@ -164,13 +168,15 @@ class TokenRows:
             groups: names by number.
             piece_of: token ids and documents [N] -> text pieces, or None without a tokenizer.
             scores: whether to write the columns `scores_<site>`.
+            predicted: whether to write `predicted_id`.
+            late: float32, losses by their number in the field "late", to write `loss`; None for no such column.
         """
         import pyarrow as pa
 
         self._compact()
         fields = {
             name: np.concatenate([chunk.fields[name] for chunk in self._chunks] or [np.empty(0, kind)])
-            for name, kind in FIELDS.items()
+            for name, kind in self._kinds(predicted, late is not None).items()
         }
         order = np.lexsort((fields["position"], fields["document"]))
         fields = {name: values[order] for name, values in fields.items()}
@@ -188,6 +194,13 @@ class TokenRows:
             made[name] = pa.array(fields[name], mask=fields[name] < 0)
         for name, texts in (("modality", MODALITIES), ("role", ROLES), ("phase", PHASES), ("group", tuple(groups))):
             made[name] = _labels(fields[name], texts)
+        if predicted:
+            made["predicted_id"] = pa.array(fields["predicted_id"], mask=fields["predicted_id"] < 0)
+        if late is not None:
+            there = fields["late"] >= 0
+            loss = fields["loss"].copy()
+            loss[there] = late[fields["late"][there]]
+            made["loss"] = pa.array(loss, mask=np.isnan(loss))
         for site, (site_id, experts) in columns.items():
             kind = pa.int16() if experts <= np.iinfo(np.int16).max else pa.int32()
             made[f"experts_{site_id}"] = self._column(site, 1, order, kind)
@@ -195,6 +208,11 @@ class TokenRows:
             if scores:
                 made[f"scores_{site_id}"] = self._column(site, 3, order, pa.float16())
         return pa.table(made)
+
+    @staticmethod
+    def _kinds(predicted: bool, loss: bool) -> dict[str, Any]:
+        wanted = (("predicted_id",) if predicted else ()) + (("loss", "late") if loss else ())
+        return {**FIELDS, **{name: PREDICTION_FIELDS[name] for name in wanted}}
 
     def _column(self, site: int, which: int, order: np.ndarray, kind: Any) -> pa.Array:
         """One list column: a row is null where the site did not see the token."""
