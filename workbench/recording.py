@@ -197,7 +197,7 @@ def record(
         notes=notes,
         grouped_by=InputOptions(group_by=options.group_by).grouped_by,
     )
-    return _with_model(group_by_phase(capture) if options.group_by == "phase" else capture, loaded)
+    return with_model(group_by_phase(capture) if options.group_by == "phase" else capture, loaded)
 
 
 class _Runner:
@@ -219,7 +219,7 @@ class _Runner:
             loaded.processor, loaded.modalities, loaded.info.id, by_role=by_role, generating=generating
         )
         self.parameters = inspect.signature(type(loaded.model).forward).parameters
-        self.pad = _pad_id(loaded)
+        self.pad = pad_id(loaded)
         if generating and not (hasattr(loaded.model, "can_generate") and loaded.model.can_generate()):
             raise RecordingError(
                 f"The model '{loaded.info.id}' ({type(loaded.model).__name__}) cannot generate: leave --generate out."
@@ -376,7 +376,7 @@ def _length(row: Row | MediaRow) -> int:
     return int(ids.numel()) if ids is not None else 1
 
 
-def _pad_id(loaded: LoadedModel) -> int:
+def pad_id(loaded: LoadedModel) -> int:
     """An id to pad with; masked, so any one does where the tokenizer has none of its own."""
     sources = (loaded.tokenizer, loaded.model.config)
     for name in ("pad_token_id", "eos_token_id"):
@@ -415,7 +415,7 @@ def _notes(options: RecordOptions, tally: _Tally, runner: _Runner, stopped: bool
     return " ".join(said)
 
 
-def _with_model(capture: Capture, loaded: LoadedModel) -> Capture:
+def with_model(capture: Capture, loaded: LoadedModel) -> Capture:
     """The capture with what only the loader knows of the model: its revision, and how it was quantized."""
     known = {"revision": loaded.info.revision, "parameters": loaded.info.parameters}
     if loaded.info.dtype in ("8bit", "4bit"):
