@@ -31,6 +31,8 @@ DEFAULT_MAX_LENGTH = 2048
 MIN_LENGTH = 4
 # Documents that are tokenized at a time, in batches: enough to sort rows by length, little enough to start at once.
 _BUFFERED_BATCHES = 32
+# Optional columns of the token rows, and the fields of `RecordOptions` that ask for them.
+STREAMS = {"scores": "scores", "predicted": "predictions", "loss": "loss"}
 _BY_PROBE = ("modality", "phase")  # groups that the probe tells by itself
 _HUGE = 10**9  # tokenizers say "no limit" with numbers far above this
 
@@ -50,6 +52,8 @@ class RecordOptions:
         generate: new tokens at the end of each document, greedy; all but the last are fed back and recorded as decode steps.
         tokens: keep a row a token.
         scores: keep the router's score of every expert in the token rows.
+        predictions: keep the id that the model finds likeliest after each token.
+        loss: keep the cross-entropy in nats of the token that follows each token.
         coactivation: count pairs of experts chosen together.
         max_tokens: bound on token rows kept.
         seed: of the sample of token rows, and of anything random in the model.
@@ -62,6 +66,8 @@ class RecordOptions:
     generate: int = 0
     tokens: bool = True
     scores: bool = False
+    predictions: bool = False
+    loss: bool = False
     coactivation: bool = True
     max_tokens: int = 200_000
     seed: int = 0
@@ -78,6 +84,23 @@ class RecordOptions:
         ):
             if value < least:
                 raise RecordingError(f"{name} must be at least {least}, but is {value}.")
+        if not self.tokens and (self.predictions or self.loss):
+            raise RecordingError(
+                "Predicted tokens and losses stand in the token rows, and --no-tokens keeps none: leave one of the two out."
+            )
+
+
+def wanted_streams(wish: str) -> dict[str, bool]:
+    """Fields of `RecordOptions` for the optional columns named in `wish`, such as "scores,loss".
+
+    Raises:
+        RecordingError: for a name that is none.
+    """
+    names = [name for part in wish.split(",") if (name := part.strip())]
+    for name in names:
+        if name not in STREAMS:
+            raise RecordingError(f"--streams takes {', '.join(STREAMS)}, separated by commas, but got '{name}'.")
+    return {STREAMS[name]: True for name in names}
 
 
 @dataclass(frozen=True)
@@ -169,6 +192,8 @@ def record(
         processor=loaded.processor if loaded.processor is not None else loaded.tokenizer,
         coactivation=options.coactivation,
         scores=options.scores,
+        predictions=options.predictions,
+        loss=options.loss,
         max_tokens=options.max_tokens,
         seed=options.seed,
     )
