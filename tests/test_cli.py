@@ -116,11 +116,23 @@ def test_no_text_leaves_the_text_out(
 ) -> None:
     out = tmp_path / "quiet.capture.zip"
     status, _, err = call(
-        capsys, "capture", "--model", model, "--input", texts, "--out", out, "--no-text", "--no-coactivation"
+        capsys,
+        "capture",
+        "--model",
+        model,
+        "--input",
+        texts,
+        "--out",
+        out,
+        "--no-text",
+        "--no-coactivation",
+        "--streams",
+        "predicted,loss",
     )
     assert status == 0, err
     capture = Capture.load(out)
-    assert "piece" not in capture.read_tokens("text").column_names and not capture.has("coactivation")
+    names = capture.read_tokens("text").column_names
+    assert "piece" not in names and "predicted_id" not in names and "loss" in names and not capture.has("coactivation")
 
 
 def test_existing_targets(capsys: pytest.CaptureFixture[str], model: Path, texts: Path, tmp_path: Path) -> None:
@@ -153,6 +165,14 @@ ERRORS = [
         "--batch-size must be at least 1",
     ),
     (["capture", "--model", "MODEL", "--input", "TEXTS", "--out", "OUT", "--device", "tpu"], "--device must be"),
+    (
+        ["capture", "--model", "MODEL", "--input", "TEXTS", "--out", "OUT", "--streams", "mood"],
+        "--streams takes scores",
+    ),
+    (
+        ["capture", "--model", "MODEL", "--input", "TEXTS", "--out", "OUT", "--streams", "loss", "--no-tokens"],
+        "leave one of the two out",
+    ),
     (["capture", "--model", "MODEL", "--input", "TEXTS", "--out", "OUT", "--max-length", "100"], "has 64 positions"),
     (["capture", "--model", "./nowhere/at/all", "--input", "TEXTS", "--out", "OUT"], "no folder and no file"),
     (["capture", "--model", "MODEL", "--input", "TEXTS"], "--out"),

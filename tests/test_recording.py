@@ -85,6 +85,22 @@ def test_generation_is_recorded_as_decode(loaded: Any) -> None:
     assert (tokens[:, 0] == 6).all() and (tokens[:, 1] == fed_back).all()
 
 
+def test_predicted_tokens_and_losses_are_the_models_own(loaded: Any) -> None:
+    capture = record(loaded, documents(), RecordOptions(group_by="file", predictions=True, loss=True, scores=True))
+    rows = capture.read_tokens("text").to_pandas()
+    for document in documents():
+        ids = loaded.tokenizer(document.text, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            logits = loaded.model(ids).logits[0]
+        loss = torch.nn.functional.cross_entropy(logits[:-1], ids[0, 1:], reduction="none")
+        mine = rows[rows["document"].astype(str) == document.id].sort_values("position")
+        # The start token is special: it is in no group and has no row.
+        assert mine["predicted_id"].tolist() == logits[1:].argmax(-1).tolist()
+        np.testing.assert_allclose(mine["loss"].to_numpy()[:-1], loss[1:].numpy(), rtol=1e-3)
+        assert np.isnan(mine["loss"].to_numpy()[-1])
+    assert len(rows[f"scores_{capture.sites[0].id}"][0]) == capture.sites[0].experts
+
+
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_what_is_written_follows_the_last_window(loaded: Any, batch_size: int) -> None:
     """A text of three windows reads whole and in order, and what the model wrote stands after its end."""

@@ -29,6 +29,7 @@ GROUPINGS = {
     "reading or writing": "phase",
     COLUMN: "column:",
 }
+STREAMS = {"scores": "router scores", "predicted": "likeliest next token", "loss": "loss of the next token"}
 WHY_NOT = "This installation cannot run models, it can only show captures: install it whole, as the README says."
 
 
@@ -195,6 +196,16 @@ def _choose_options() -> dict[str, Any]:
                 help="Words before every text, counted apart, or beside every picture, sound and clip.",
             ).strip()
             or None,
+            "streams": tuple(
+                third.multiselect(
+                    "Also keep for every token",
+                    list(STREAMS),
+                    key="start.make.streams",
+                    format_func=STREAMS.__getitem__,
+                    help="Router scores make a capture large. The likeliest next token is what vocabulary specialisation by prediction "
+                    "needs, the loss says how hard each token was.",
+                )
+            ),
         }
 
 

@@ -36,6 +36,7 @@ class Order:
         dtype, device: as in `LoadOptions`.
         generate: tokens to write at the end of each document.
         prompt: words before every text, or beside every picture, sound and clip; None: the default.
+        streams: further columns of the token rows, as `workbench capture --streams` names them.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Order:
     device: str = "auto"
     generate: int = 0
     prompt: str | None = None
+    streams: tuple[str, ...] = ()
 
 
 # What the form calls the options that sentences name as the command line does.
@@ -110,7 +112,7 @@ def make_capture(order: Order, library: Library, task: Task) -> Path:
 
 def _make(order: Order, library: Library, task: Task) -> Path:
     from workbench.inputs import InputOptions, read_documents
-    from workbench.recording import RecordOptions, record
+    from workbench.recording import RecordOptions, record, wanted_streams
 
     task.progress(0, None, "Reading the files")
     documents = list(
@@ -143,6 +145,7 @@ def _make(order: Order, library: Library, task: Task) -> Path:
                 max_length=order.max_length,
                 max_tokens=order.max_tokens,
                 generate=order.generate,
+                **wanted_streams(",".join(order.streams)),
             ),
             on_progress=lambda at: task.progress(at.documents, at.total, f"{at.tokens:,} tokens read"),
             cancelled=task.cancelled,

@@ -120,6 +120,14 @@ def test_what_the_model_writes_is_recorded_too(tmp_path: Path) -> None:
 
 
 @needs_model
+def test_further_columns_of_the_token_rows_are_kept_when_asked_for(tmp_path: Path) -> None:
+    done = run(order(tmp_path / "up", TEXTS, streams=("predicted", "loss")), Library(tmp_path / "captures"))
+    assert done.state == "done", done.error
+    names = Capture.load(done.result).read_tokens("text").column_names
+    assert {"predicted_id", "loss"} <= set(names) and not any(name.startswith("scores_") for name in names)
+
+
+@needs_model
 def test_a_sentence_names_what_the_form_calls_an_option(tmp_path: Path) -> None:
     done = run(order(tmp_path / "up", TEXTS, generate=4_000), Library(tmp_path / "captures"))
     assert done.state == "failed" and done.error is not None

@@ -61,9 +61,14 @@ def capture(
     text: Annotated[
         bool, typer.Option("--text/--no-text", help="Keep what the tokens say; --no-text makes a capture to pass on.")
     ] = True,
-    scores: Annotated[
-        bool, typer.Option("--scores", help="Keep the router's score of every expert in the token rows (large).")
-    ] = False,
+    streams: Annotated[
+        str,
+        typer.Option(
+            help="Further columns of the token rows, separated by commas: scores (the router's score of every expert, large), predicted "
+            "(the token that the model finds likeliest next), loss (nats of the token that follows)."
+        ),
+    ] = "",
+    scores: Annotated[bool, typer.Option("--scores", help="Short for --streams scores.")] = False,
     coactivation: Annotated[bool, typer.Option(help="Count pairs of experts chosen together.")] = True,
     max_tokens: Annotated[
         int, typer.Option(help="Most token rows to keep; everything is counted all the same.")
@@ -100,18 +105,21 @@ def capture(
 
     workbench capture --model kinds-moe --input sample_data/inputs/kinds --group-by folder --out kinds.capture
 
+    workbench capture --model kinds-moe --input sample_data/inputs/kinds --group-by folder --streams predicted,loss --out kinds.capture
+
     workbench capture --model owner/model --input reviews.csv --text-column body --group-by column:language --out reviews.capture
 
     workbench capture --model owner/model --input chats.jsonl --group-by role --generate 64 --out chats.capture
     """
     from workbench.inputs import InputOptions, read_inputs
     from workbench.models import LoadOptions
-    from workbench.recording import RecordOptions
+    from workbench.recording import RecordOptions, wanted_streams
 
     output = Output(as_json)
     check_target(out, overwrite)
+    columns = wanted_streams(f"{streams},scores" if scores else streams)
     options = RecordOptions(
-        group_by=group_by, batch_size=batch_size, max_length=max_length, generate=generate, tokens=tokens, scores=scores,
+        group_by=group_by, batch_size=batch_size, max_length=max_length, generate=generate, tokens=tokens, **columns,
         coactivation=coactivation, max_tokens=max_tokens, seed=seed, notes=notes, licence=licence,
     )  # fmt: skip
     load = LoadOptions(dtype, device, device_map, revision, quantize, gguf_file, force)
