@@ -153,7 +153,7 @@ def test_untrained_null_lines_up_or_says_why_not() -> None:
     same = untrained_null(capture, random_capture(0), counts, statistic("IoU"), resamples=50)
     assert same.observed == pytest.approx(same.mean)
     assert same.p.min() == 1.0
-    with pytest.raises(CaptureError, match="has experts 8 here and 16"):
+    with pytest.raises(CaptureError, match="8 experts in this capture and 16"):
         untrained_null(capture, make_capture(1, 16, 2), counts, statistic("IoU"))
     with pytest.raises(CaptureError, match="no site"):
         untrained_null(capture, make_capture(make_sites(1, 8, first_layer=7), groups=2), counts, statistic("IoU"))

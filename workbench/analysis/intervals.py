@@ -88,7 +88,7 @@ def bootstrap(
         value = statistic.compute(part.sum(axis=0), real[chunk])
         draws = statistic.compute(np.tensordot(weights, part, axes=1), real[chunk])
         jackknife = statistic.compute(np.tensordot(leave_one, part, axes=1), real[chunk]) if method == "bca" else None
-        low, high = _ends(value, draws, jackknife, level)
+        low, high = interval_ends(value, draws, jackknife, level)
         spread = np.nanstd(np.where(np.isnan(draws).all(axis=0), 0.0, draws), axis=0)
         parts.append((value, low, high, np.where(np.isnan(value), np.nan, spread)))
     report(sites, sites, progress, cancelled)
@@ -96,7 +96,7 @@ def bootstrap(
     return Interval(value, low, high, error, level, resamples, seed, method)
 
 
-def _ends(
+def interval_ends(
     value: np.ndarray, draws: np.ndarray, jackknife: np.ndarray | None, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the interval; draws [R, ...], jackknife [Bk, ...] or None for percentile."""

@@ -16,7 +16,7 @@ from workbench.analysis.affinity import joint_counts
 from workbench.analysis.block_counts import MIN_BLOCKS, Cancelled, Progress, effective_number, report
 from workbench.analysis.coactivation import coactivation_table
 from workbench.analysis.intervals import resample_weights
-from workbench.analysis.pvalues import benjamini_hochberg, sign_pvalues
+from workbench.analysis.pvalues import benjamini_hochberg, error_pvalues
 from workbench.analysis.token_rows import document_blocks, need_rows, read_choices, read_rows
 from workbench.analysis.verdict import SIGNIFICANT
 from workbench.capture import Capture, CaptureError, Site
@@ -130,14 +130,17 @@ def pair_band(
     total = pairs.sum(axis=0)
     expected = np.outer(own, own)
     shape = (experts, experts)
-    low, high, p = (np.full(shape, np.nan) for _ in range(3))
+    low, high, error = (np.full(shape, np.nan) for _ in range(3))
     for i in range(experts):
         report(i, experts, progress, cancelled)
         part = weights @ pairs[:, i].astype(np.float64)  # [R, E]
-        ratio = np.log2((part + _PSEUDO) / (drawn[:, i : i + 1] * drawn + _PSEUDO))
-        low[i], high[i] = np.quantile(ratio, (0.025, 0.975), axis=0)
-        p[i] = sign_pvalues(ratio)
+        drawn_ratio = np.log2((part + _PSEUDO) / (drawn[:, i : i + 1] * drawn + _PSEUDO))
+        low[i], high[i] = np.quantile(drawn_ratio, (0.025, 0.975), axis=0)
+        error[i] = drawn_ratio.std(axis=0, ddof=1)
     report(experts, experts, progress, cancelled)
+    blocks = float(effective_number(np.bincount(block)))
+    ratio = np.log2((total + _PSEUDO) / (expected + _PSEUDO))
+    p = error_pvalues(ratio, error, np.full(shape, blocks - 1))
     diagonal = np.where(off, 0.0, np.nan)
     upper = np.triu_indices(experts, k=1)
     adjusted = np.full(shape, np.nan)
@@ -146,12 +149,12 @@ def pair_band(
     return PairBand(
         site=where,
         expected=expected + diagonal,
-        ratio=np.log2((total + _PSEUDO) / (expected + _PSEUDO)) + diagonal,
+        ratio=ratio + diagonal,
         low=low + diagonal,
         high=high + diagonal,
         p_adjusted=adjusted,
         few=few,
         n=len(ids),
-        blocks=float(effective_number(np.bincount(block))),
+        blocks=blocks,
         resamples=resamples,
     )

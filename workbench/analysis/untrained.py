@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from workbench.analysis.align import shape_difference
 from workbench.analysis.block_counts import BlockCounts, Cancelled, Progress, block_counts, report, site_chunks
 from workbench.analysis.intervals import resample_weights
 from workbench.analysis.nulls import NullBand, band
@@ -30,12 +31,11 @@ def aligned(capture: Capture, other: Capture, counts: BlockCounts, what: str = "
         twin = known.get(site.id)
         if twin is None:
             raise CaptureError(f"The {what} capture has no site {site.id}: record it with the same model and input.")
-        for field in ("experts", "top_k", "identity_experts"):
-            if getattr(twin, field) != getattr(site, field):
-                raise CaptureError(
-                    f"Site {site.id} has {field.replace('_', ' ')} {getattr(site, field)} here and {getattr(twin, field)} in the {what} "
-                    "capture: compare captures of one shape."
-                )
+        differs = shape_difference(
+            site, twin, ("experts", "top_k", "identity_experts"), "this capture", f"the {what} capture"
+        )
+        if differs:
+            raise CaptureError(f"{differs}: compare captures of one shape.")
     missing = [name for name in counts.chosen.names if name not in other.groups]
     if missing:
         raise CaptureError(
