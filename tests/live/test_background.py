@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live.conftest import load, loaded, tiny_folder  # noqa: F401
 from tests.tiny_model import save_model
 from workbench import live_runs
 from workbench.live.prompt import Prompt
@@ -36,14 +35,14 @@ def until(condition: Any) -> None:
 
 
 @pytest.fixture
-def other_folder(tiny_folder: Path, tmp_path: Path) -> Path:  # noqa: F811
+def other_folder(tiny_folder: Path, tmp_path: Path) -> Path:
     """The same model under another name."""
     import shutil
 
     return Path(shutil.copytree(tiny_folder, tmp_path / "other"))
 
 
-def test_a_run_from_the_order_to_its_capture(tiny_folder: Path) -> None:  # noqa: F811
+def test_a_run_from_the_order_to_its_capture(tiny_folder: Path) -> None:
     tidied: list[int] = []
     runs = LiveRuns()
     live = runs.start(order(tiny_folder), lambda: tidied.append(1))
@@ -55,7 +54,7 @@ def test_a_run_from_the_order_to_its_capture(tiny_folder: Path) -> None:  # noqa
     assert tidied == [1] and runs.get(live.id) is live and runs.get("none") is None and runs.get(None) is None
 
 
-def test_paused_stepped_and_played(tiny_folder: Path) -> None:  # noqa: F811
+def test_paused_stepped_and_played(tiny_folder: Path) -> None:
     live = LiveRuns().start(order(tiny_folder, paused=True))
     until(lambda: live.control.holding)
     first = live.snapshot()
@@ -67,7 +66,7 @@ def test_paused_stepped_and_played(tiny_folder: Path) -> None:  # noqa: F811
     assert live.wait(WAIT).state == "done"
 
 
-def test_stopped_while_paused(tiny_folder: Path) -> None:  # noqa: F811
+def test_stopped_while_paused(tiny_folder: Path) -> None:
     live = LiveRuns().start(order(tiny_folder, paused=True))
     until(lambda: live.control.holding)
     live.control.stop()
@@ -75,7 +74,7 @@ def test_stopped_while_paused(tiny_folder: Path) -> None:  # noqa: F811
     assert done.state == "stopped" and done.capture is None and not done.paused and not done.stopping
 
 
-def test_failures_are_one_sentence_and_free_the_model(tiny_folder: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_failures_are_one_sentence_and_free_the_model(tiny_folder: Path, tmp_path: Path) -> None:
     runs = LiveRuns()
     failed = runs.start(order(tiny_folder, " ")).wait(WAIT)
     assert failed.state == "failed" and "the field is empty" in (failed.error or "")
@@ -115,7 +114,7 @@ def test_a_model_is_loaded_once_and_lent_to_one_run_at_a_time(
     assert loads == ["load"] and runs.held == (str(tiny_folder),)
 
 
-def test_no_more_models_than_allowed(tiny_folder: Path, other_folder: Path) -> None:  # noqa: F811
+def test_no_more_models_than_allowed(tiny_folder: Path, other_folder: Path) -> None:
     runs = LiveRuns(max_models=1)
     first = runs.start(order(tiny_folder, paused=True))
     until(lambda: first.control.holding)
@@ -139,7 +138,7 @@ def test_a_forgotten_paused_run_gives_way(
     assert first.wait(WAIT).state == "stopped"
 
 
-def test_two_models_at_once_never_mix(tiny_folder: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_two_models_at_once_never_mix(tiny_folder: Path, tmp_path: Path) -> None:
     """Two runs of different models in lock step against each of them alone."""
     other = save_model(tmp_path / "another", tie=True)
     texts = {tiny_folder: "the cat sat on a mat", other: "hello there how are you"}
@@ -162,7 +161,7 @@ def test_two_models_at_once_never_mix(tiny_folder: Path, tmp_path: Path) -> None
     assert set(runs.held) == {str(tiny_folder), str(other)}
 
 
-def test_old_runs_are_forgotten(tiny_folder: Path) -> None:  # noqa: F811
+def test_old_runs_are_forgotten(tiny_folder: Path) -> None:
     runs = LiveRuns(keep=1)
     lives = [runs.start(order(tiny_folder, new=1)) for _ in range(3)]
     for live in lives:
@@ -174,7 +173,7 @@ def test_old_runs_are_forgotten(tiny_folder: Path) -> None:  # noqa: F811
     assert runs.get(last.id) is None and isinstance(last, Live)
 
 
-def test_files_that_changed_are_loaded_anew(tiny_folder: Path, other_folder: Path) -> None:  # noqa: F811
+def test_files_that_changed_are_loaded_anew(tiny_folder: Path, other_folder: Path) -> None:
     import os
 
     runs = LiveRuns()
