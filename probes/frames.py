@@ -24,6 +24,7 @@ from probes.labels import Labels, Rows, check_labels
 from probes.modality import IMAGE
 from probes.predictions import Predictions
 from probes.sites import FoundSite
+from probes.submodel.layers import is_left_out
 
 _IDS = ("input_ids", "decoder_input_ids")
 _MASKS = ("attention_mask", "decoder_attention_mask")
@@ -85,6 +86,7 @@ class Frames:
         self.stack_of_owner = {site.owner: stacks.index(site.site.stack) for site in sites}
         self._model = model
         self._sites = tuple(sites)
+        self._above = [modules_above(model, site.path) for site in sites]
         self._stacks = tuple(stacks)
         self._collector = collector
         self._recording = recording
@@ -175,8 +177,9 @@ class Frames:
         self.unread_masks += call.padding is None and any(_unreadable(one.given) for one in frames)
         if frame.path == "" or self._open.frames[0].path == "":
             self._ask_model(call, self._open.frames[0].given)
-        if not frame.decode:
+        if not frame.decode and not rows.checked:
             check_labels(rows.labels, [shape, *(other.shape for other in self._open.calls)])
+            rows.checked = True
         return call
 
     def _frames_of(self, stack: int) -> list[Frame]:
@@ -234,6 +237,9 @@ class Frames:
                 f"Site {self._sites[twice].site.id} ran more than once in one forward pass, so its tokens would be counted twice: a "
                 "layer that is run in a loop needs an adapter that tells the rounds apart (docs/probe.md)."
             )
+        for site in self._sites_of(call.stack):
+            if site not in fired and any(is_left_out(layer) for layer in self._above[site]):
+                self._collector.left_out[site] += 1
         for site, routing, seen in call.records:
             rows = int(seen.sum()) if seen is not None else call.tokens
             if len(routing.ids) != rows:
@@ -241,6 +247,9 @@ class Frames:
                     f"Site {self._sites[site].site.id} routed {len(routing.ids)} tokens of a call that holds {rows}: its tokens cannot "
                     "be told apart; write an adapter that says which tokens it sees (docs/probe.md)."
                 )
+
+    def _sites_of(self, stack: int) -> Iterator[int]:
+        return (number for number, site in enumerate(self._sites) if self.stack_of_owner[site.owner] == stack)
 
     def _finish_pass(self, running: Pass) -> None:
         for call in running.calls:
@@ -276,6 +285,12 @@ def _take_labels(call: Call, given: Given, past: int, *, root: bool, encoder: bo
         call.sequence_index = index if index is not None and tuple(index.shape) == call.shape else None
     if call.lengths is None:
         call.lengths = given.tensor(*_LENGTHS)
+
+
+def modules_above(model: nn.Module, path: str) -> tuple[nn.Module, ...]:
+    """The modules that hold the one at `path`, the model itself left out."""
+    parts = path.split(".")
+    return tuple(model.get_submodule(".".join(parts[:end])) for end in range(1, len(parts)))
 
 
 def _cache(given: Given) -> Any:

@@ -118,6 +118,7 @@ class Rows:
         row_documents, last_documents: int64 [B], first and last document of each row, -1 for none.
         token_documents: int64 [B, T] where a row holds several documents.
         row_groups, last_groups, token_groups: the same for group indices, None for groups by modality.
+        checked: the labels fit the first call; a decoder of its own length follows its encoder unasked.
     """
 
     labels: Labels
@@ -129,6 +130,7 @@ class Rows:
     token_groups: np.ndarray | None = None
     finished: dict[int, Any] = field(default_factory=dict)  # stack -> bool tensor [B], rows that generation has ended
     positions: dict[int, np.ndarray] = field(default_factory=dict)  # stack -> int64 [B], next position of each row
+    checked: bool = False
 
     @property
     def resolved(self) -> bool:

@@ -66,6 +66,11 @@ class MediaMaker:
     def check(self, document: Document) -> None:
         """Raise InputError if the model cannot take one of the document's media."""
         for part in document.media:
+            if part.kind == "video" and self._lacks_torchvision():
+                raise InputError(
+                    f"'{part.path.name if part.path else document.id}' is a clip, and '{self.model_name}' prepares clips with the package "
+                    "torchvision, which is not installed: install it with `pip install 'unified-workbench[clips]'`."
+                )
             if part.kind not in self.modalities:
                 takes = (
                     " and ".join(["text", *(NAMES[kind] + "s" for kind in sorted(self.modalities))])
@@ -77,6 +82,10 @@ class MediaMaker:
                     f"'{name}' is a {NAMES[part.kind]}, and the model '{self.model_name}' takes {takes}: leave it out, or choose a model "
                     f"that takes {NAMES[part.kind]}s."
                 )
+
+    def _lacks_torchvision(self) -> bool:
+        """Whether the processor has a place for clips that stayed empty (workbench/models/processors.py)."""
+        return "video" not in self.modalities and hasattr(self.processor, "video_processor")
 
     def row(self, document: Document) -> MediaRow:
         """Decode the media of a document and make its inputs.

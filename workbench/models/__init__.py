@@ -14,8 +14,9 @@ from workbench.models.files import (
     embedded_models,
     find_model,
 )
-from workbench.models.load import LoadedModel, LoadOptions, load_model
+from workbench.models.load import LoadedModel, load_model
 from workbench.models.memory import MemoryEstimate, NotEnoughMemoryError, Workload, estimate_memory
+from workbench.models.options import LoadOptions
 
 __all__ = [
     "EmbeddedModel",

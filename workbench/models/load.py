@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from workbench.capture.errors import WorkbenchError
 from workbench.capture.schema import ModelInfo
 from workbench.models.device import choose_device
 from workbench.models.files import (
@@ -22,17 +21,15 @@ from workbench.models.files import (
     check_config,
     check_weights,
     find_model,
-    first_sentence,
-    hub_error,
-    offline,
     read_config,
 )
 from workbench.models.memory import MemoryEstimate, NotEnoughMemoryError, Workload, estimate_source
+from workbench.models.options import QUANTIZE, LoadOptions, hub_arguments, load_error
+from workbench.models.processors import load_processor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-QUANTIZE = ("8bit", "4bit")
 # Auto classes in the order in which a type's name is looked for; the last takes every model that transformers has.
 AUTO_CLASSES = (
     "AutoModelForImageTextToText",
@@ -43,19 +40,6 @@ AUTO_CLASSES = (
     "AutoModelForKeypointDetection",
     "AutoModel",
 )
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How to load a model."""
-
-    dtype: str = "auto"  # auto, float32, bfloat16, float16
-    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
-    device_map: str | None = None  # "auto", "balanced", ..., or a JSON object module -> device (accelerate)
-    revision: str | None = None  # branch, tag or commit of a hub model
-    quantize: str | None = None  # 8bit or 4bit, through bitsandbytes
-    gguf_file: str | None = None  # name of the GGUF file in a folder or repository that holds several
-    force: bool = False  # load although the estimate says that it will not fit
 
 
 @dataclass(frozen=True)
@@ -162,15 +146,6 @@ def _check_quantize(options: LoadOptions) -> None:
         )
 
 
-def _hub_arguments(source: ModelSource, options: LoadOptions) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"trust_remote_code": False, "local_files_only": offline() or source.repo is None}
-    if source.repo is not None and options.revision is not None:
-        arguments["revision"] = options.revision
-    if source.gguf_file is not None:
-        arguments["gguf_file"] = source.gguf_file
-    return arguments
-
-
 def _config(source: ModelSource, options: LoadOptions) -> PreTrainedConfig:
     from transformers import AutoConfig
 
@@ -179,26 +154,9 @@ def _config(source: ModelSource, options: LoadOptions) -> PreTrainedConfig:
             "Reading GGUF files needs the package gguf: install it with `pip install 'unified-workbench[gguf]'`."
         )
     try:
-        return AutoConfig.from_pretrained(source.target, **_hub_arguments(source, options))
+        return AutoConfig.from_pretrained(source.target, **hub_arguments(source, options))
     except Exception as fault:
-        raise _load_error(source, fault, "configuration") from fault
-
-
-def _load_error(source: ModelSource, fault: Exception, what: str) -> WorkbenchError:
-    import torch
-
-    if isinstance(fault, WorkbenchError):
-        return fault
-    if isinstance(fault, torch.OutOfMemoryError | MemoryError):
-        return NotEnoughMemoryError(
-            f"The memory was not enough to load '{source.name}': try --dtype bfloat16, --quantize 4bit or --device-map auto."
-        )
-    if source.kind == "hub" and source.folder is None:
-        return hub_error(source.target, fault)
-    return ModelError(
-        f"The {what} of '{source.name}' could not be loaded ({type(fault).__name__}: {first_sentence(fault)}): check that the files are "
-        "whole and of a model that the installed transformers knows."
-    )
+        raise load_error(source, fault, "configuration") from fault
 
 
 def model_class(config: PreTrainedConfig) -> tuple[Any, str]:
@@ -274,7 +232,7 @@ def _load_weights(
 ) -> PreTrainedModel:
     import torch
 
-    arguments: dict[str, Any] = {**_hub_arguments(source, options), "config": config, "output_loading_info": True}
+    arguments: dict[str, Any] = {**hub_arguments(source, options), "config": config, "output_loading_info": True}
     if source.gguf_file is None:
         arguments["use_safetensors"] = True
     device = choose_device(options.device)
@@ -298,7 +256,7 @@ def _load_weights(
         if mapping is None:
             model = model.to(device.name)
     except Exception as fault:
-        raise _load_error(source, fault, "model") from fault
+        raise load_error(source, fault, "model") from fault
     _check_missing(source, loading)
     return model.eval()
 
@@ -311,43 +269,3 @@ def _check_missing(source: ModelSource, loading: Mapping[str, Any]) -> None:
             f"The files of '{source.name}' lack {len(missing)} of the model's tensors ({missing[0]} first), which would be filled with random "
             "numbers: download the model again, or load the class that it was saved as."
         )
-
-
-def load_processor(source: ModelSource, options: LoadOptions) -> tuple[Any, Any]:
-    """(processor or tokenizer, tokenizer) of a model; (None, None) if its files have neither.
-
-    Raises:
-        ModelError: if there is one that cannot be loaded.
-    """
-    from transformers import AutoProcessor, AutoTokenizer, ProcessorMixin
-
-    arguments = _hub_arguments(source, options)
-    folder = source.folder
-    wanted = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
-    multimodal = folder is None or any((folder / file).is_file() for file in wanted)
-    if multimodal and source.kind != "gguf":
-        try:
-            processor = AutoProcessor.from_pretrained(source.target, **arguments)
-            tokenizer = getattr(processor, "tokenizer", None)
-            if (
-                tokenizer is None
-                and not isinstance(processor, ProcessorMixin)
-                and hasattr(processor, "convert_ids_to_tokens")
-            ):
-                tokenizer = processor
-            return processor, tokenizer
-        except Exception as fault:
-            if folder is not None and any((folder / file).is_file() for file in wanted):
-                raise _load_error(source, fault, "processor") from fault
-    if (
-        folder is not None
-        and source.kind == "folder"
-        and not any(folder.glob("*token*"))
-        and not any(folder.glob("vocab*"))
-    ):
-        return None, None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source.target, **arguments)
-    except Exception as fault:
-        raise _load_error(source, fault, "tokenizer") from fault
-    return tokenizer, tokenizer

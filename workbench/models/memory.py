@@ -24,7 +24,7 @@ from workbench.models.files import (
 )
 
 if TYPE_CHECKING:
-    from workbench.models.load import LoadOptions
+    from workbench.models.options import LoadOptions
 
 GB = 1e9
 RESERVE = 1.1  # our own margin for allocator and kernels
