@@ -102,9 +102,9 @@ def _view_slug(label: str) -> str:
     return next(slug for slug, name in VIEWS.items() if name == label)
 
 
-def key(name: str) -> str:
-    """Key of the widget of a choice."""
-    return PREFIX + name
+def key(name: str, prefix: str = PREFIX) -> str:
+    """Key of the widget of a choice; every page has a prefix of its own."""
+    return prefix + name
 
 
 def from_address(params: Mapping[str, str], known: Mapping[str, Field]) -> dict[str, Any]:
@@ -120,9 +120,11 @@ def from_address(params: Mapping[str, str], known: Mapping[str, Field]) -> dict[
     return chosen
 
 
-def to_address(capture_id: str, chosen: Mapping[str, Any], known: Mapping[str, Field]) -> dict[str, str]:
-    """The address of these choices; defaults are left out."""
-    params = {"capture": capture_id}
+def to_address(
+    capture_id: str, chosen: Mapping[str, Any], known: Mapping[str, Field], subject: str = "capture"
+) -> dict[str, str]:
+    """The address of these choices; defaults are left out. `subject` is what the id is of: "capture", or "run"."""
+    params = {subject: capture_id}
     for name, field in known.items():
         value = chosen[name]
         if value != field.default and value is not None and not (name == "sites" and len(value) > MAX_SITES):
@@ -130,37 +132,47 @@ def to_address(capture_id: str, chosen: Mapping[str, Any], known: Mapping[str, F
     return params
 
 
-def settle(capture_id: str, known: Mapping[str, Field], state: Any, address: Mapping[str, str]) -> dict[str, Any]:
+def settle(
+    capture_id: str,
+    known: Mapping[str, Field],
+    state: Any,
+    address: Mapping[str, str],
+    prefix: str = PREFIX,
+    subject: str = "capture",
+) -> dict[str, Any]:
     """Bring address, widgets and memory together before any widget is drawn; returns the choices, which it also sets in `state`.
 
     Args:
         capture_id: id of the open capture.
         known: `fields` of it.
-        state: the tab's state, a mapping; widget values stand under `key(name)`.
+        state: the tab's state, a mapping; widget values stand under `key(name, prefix)`.
         address: what the address bar says now.
+        prefix: of the page. subject: what the id is of.
     """
-    memory = state.get(PREFIX + "memory") or {}
+    memory = state.get(prefix + "memory") or {}
     same_capture = memory.get("capture") == capture_id
     kept: dict[str, Any] = memory.get("chosen", {}) if same_capture else {}
-    widgets = {name: state[key(name)] for name in known if key(name) in state} if same_capture else {}
+    widgets = {name: state[key(name, prefix)] for name in known if key(name, prefix) in state} if same_capture else {}
     changed = any(value != kept.get(name) for name, value in widgets.items())
-    told = {name: value for name, value in address.items() if name != "capture"}
+    told = {name: value for name, value in address.items() if name != subject}
     new_address = dict(address) != memory.get("address") and (bool(told) or not same_capture)
     if new_address and not changed:
         chosen = from_address(address, known)
     else:
         chosen = {name: field.default for name, field in known.items()} | kept | widgets
     chosen = {name: value if _allowed(value, known[name]) else known[name].default for name, value in chosen.items()}
-    if chosen["site"] is None or chosen["expert"] is None:  # a cell is both or neither
+    if "expert" in chosen and (chosen["site"] is None or chosen["expert"] is None):  # a cell is both or neither
         chosen["site"] = chosen["expert"] = None
     for name, value in chosen.items():
-        state[key(name)] = value
+        state[key(name, prefix)] = value
     return chosen
 
 
-def remember(capture_id: str, chosen: Mapping[str, Any], address: Mapping[str, str], state: Any) -> None:
+def remember(
+    capture_id: str, chosen: Mapping[str, Any], address: Mapping[str, str], state: Any, prefix: str = PREFIX
+) -> None:
     """Keep the choices for the next run and for the way back from another page, where widgets have lost theirs."""
-    state[PREFIX + "memory"] = {"capture": capture_id, "chosen": dict(chosen), "address": dict(address)}
+    state[prefix + "memory"] = {"capture": capture_id, "chosen": dict(chosen), "address": dict(address)}
 
 
 def _allowed(value: Any, field: Field) -> bool:

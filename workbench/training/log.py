@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from probes import RoutingProbe
+from workbench.capture.reduce import reduce
 from workbench.training.format import RunModel, TrainingLogError
 from workbench.training.writer import RunWriter, reason_of
 
@@ -41,6 +42,7 @@ class RoutingLog:
         documents, groups, processor, max_tokens: as in `probes.RoutingProbe`; with several batches, `documents` and
             `groups` are lists with an entry a batch.
         tokens: keep token rows (needed for saturation against the last checkpoint).
+        blocks: blocks of documents kept apart, for intervals; more make larger captures (`capture.reduce`).
         total_steps, name, training, notes: facts for `run.json`.
         resume_from: steps done in the state that training goes on from.
         enabled: False on all processes but one; default: True on rank 0 of torch.distributed.
@@ -61,6 +63,7 @@ class RoutingLog:
         processor: Any = None,
         tokens: bool = True,
         max_tokens: int = 8192,
+        blocks: int = 8,
         total_steps: int | None = None,
         name: str = "",
         training: Mapping[str, Any] | None = None,
@@ -77,6 +80,7 @@ class RoutingLog:
             "tokens": tokens, "processor": processor, "max_tokens": max_tokens, "coactivation": False,
         }  # fmt: skip
         self._runs = _runs(evaluation, documents, groups)
+        self._blocks = blocks
         self._last_capture: int | None = None
         self.enabled = _first_process() if enabled is None else enabled
         self.writer: RunWriter | None = None
@@ -146,7 +150,8 @@ class RoutingLog:
                 loss = getattr(run(self.model), "loss", None)
                 if isinstance(loss, torch.Tensor) and loss.numel() == 1:
                     losses.append(float(loss))
-        self.writer.capture(self.at, probe.capture(model_id=self.writer.info.model.id))
+        capture = reduce(probe.capture(model_id=self.writer.info.model.id), self._blocks)
+        self.writer.capture(self.at, capture)
         self._last_capture = self.at
         if losses:
             self.writer.metrics(self.at, {FIXED_LOSS: sum(losses) / len(losses)})
@@ -253,7 +258,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def describe(model: nn.Module) -> RunModel:
     """Name, kind, size and configuration of a model, without a path of this machine."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     values: dict[str, Any] = config.to_diff_dict() if hasattr(config, "to_diff_dict") else {}
     name = str(getattr(config, "_name_or_path", "") or "")
     # A hub id has at most one slash; anything else is a folder, of which only the last part is a name.
@@ -311,5 +316,5 @@ class _undisturbed:
         for module in self._training:
             module.training = True
         torch.set_rng_state(self._random)
-        if self._on_device is not None:
+        if self._on_device is not None and self._device is not None:
             torch.cuda.set_rng_state(self._on_device, self._device)
