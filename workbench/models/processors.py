@@ -77,7 +77,7 @@ def _without_clips(source: ModelSource, arguments: dict[str, Any]) -> Any:
     if "video_processor" not in names or not names - {"video_processor"} <= loaders.keys():
         return None
 
-    class WithoutClips(cls):  # type: ignore[misc, valid-type]
+    class WithoutClips(cls):
         """The processor, content to have no video processor."""
 
         def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
