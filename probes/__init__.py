@@ -1,4 +1,5 @@
-"""Probes watch a live model and write down what it does: `RoutingProbe` records which experts take which tokens.
+"""Probes watch a live model and write down what it does: `RoutingProbe` records which experts take which tokens; `SubModel`
+makes it run with fewer layers, fewer experts or a smaller top-k.
 
     from probes import RoutingProbe
     with RoutingProbe(model, tokens=True, processor=tokenizer) as probe:
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
         NoExpertsError,
         NothingRecordedError,
         ProbeError,
+        SubModelError,
         UnknownRouterError,
     )
     from probes.routing import RoutingProbe
     from probes.sites import FoundSite, find_sites
+    from probes.submodel.plan import Plan
+    from probes.submodel.rank import rank_experts, rank_layers
+    from probes.submodel.spec import KeepLayers, KeepShare, SubModel
 
 __all__ = [
     "Adapter",
@@ -33,25 +38,38 @@ __all__ = [
     "CompiledModelError",
     "Facts",
     "FoundSite",
+    "KeepLayers",
+    "KeepShare",
     "LabelError",
     "NoExpertsError",
     "NothingRecordedError",
     "Place",
+    "Plan",
     "ProbeError",
     "Routing",
     "RoutingProbe",
+    "SubModel",
+    "SubModelError",
     "UnknownRouterError",
     "find_sites",
+    "rank_experts",
+    "rank_layers",
 ]
 
 _HOME = {
     "Adapter": "probes.adapters",
     "Facts": "probes.adapters",
     "FoundSite": "probes.sites",
+    "KeepLayers": "probes.submodel.spec",
+    "KeepShare": "probes.submodel.spec",
     "Place": "probes.adapters",
+    "Plan": "probes.submodel.plan",
     "Routing": "probes.adapters",
     "RoutingProbe": "probes.routing",
+    "SubModel": "probes.submodel.spec",
     "find_sites": "probes.sites",
+    "rank_experts": "probes.submodel.rank",
+    "rank_layers": "probes.submodel.rank",
 }
 
 

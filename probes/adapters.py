@@ -21,6 +21,7 @@ from probes.score import Promise, promise_of
 
 DROPPED = -1  # a choice that a capacity limit dropped
 SKIPPED = -2  # a choice of no expert at all
+TOP_K_NAMES = ("top_k", "num_experts_per_tok", "topk", "moe_top_k")  # attributes that state it on a module
 
 
 class Routing(NamedTuple):
@@ -65,6 +66,7 @@ class Facts:
         identity_experts: zero-compute experts among `experts`.
         covers: modules that belong to this site and need no adapter of their own.
         token_axis: "tokens" (a row a token), "images" (a row an image of the batch).
+        states_top_k: module that states the top-k of this moment, where that is not `watch` (a sub-model may lower it).
         split: module whose call says which tokens this set sees, or None if it sees all (see `Adapter.seen`).
         promise: what the gate weights of a token add up to.
         may_lose: whether a choice can be dropped or skipped.
@@ -86,6 +88,12 @@ class Facts:
     may_lose: bool = False
     witnesses: tuple[nn.Module, ...] = ()
     flags: tuple[tuple[str, str], ...] = ()
+    states_top_k: nn.Module | None = None
+
+    @property
+    def top_k_now(self) -> int:
+        """Choices a token at this moment: `top_k`, or fewer while the model runs as a sub-model."""
+        return number(self.states_top_k or self.watch, *TOP_K_NAMES) or self.top_k
 
 
 class Adapter:
@@ -132,7 +140,7 @@ def number(module: Any, *names: str) -> int | None:
 def choices(place: Place, *holders: Any) -> int | None:
     """Top-k as the modules state it, else as the nearest configuration does."""
     for holder in holders:
-        found = number(holder, "top_k", "num_experts_per_tok", "topk", "moe_top_k")
+        found = number(holder, *TOP_K_NAMES)
         if found:
             return found
     for holder in (*holders, place.root):
@@ -322,7 +330,7 @@ class Llama4(Adapter):
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, facts: Facts) -> Routing | None:
         scores, logits = output
         # A sigmoid of a low logit can round to 0, so the choice is taken from the logits that made it.
-        ids = logits.detach().topk(facts.top_k, dim=1).indices
+        ids = logits.detach().topk(facts.top_k_now, dim=1).indices
         return Routing(ids, scores.detach().gather(1, ids))
 
 
@@ -353,7 +361,7 @@ class JetMoe(Adapter):
         )
         ids = torch.empty_like(by_expert).scatter_(0, order, by_expert)
         weights = torch.empty_like(gates.detach()).scatter_(0, order, gates.detach())
-        return Routing(ids.view(-1, facts.top_k), weights.view(-1, facts.top_k))
+        return Routing(ids.view(-1, facts.top_k_now), weights.view(-1, facts.top_k_now))
 
 
 class Zaya(ExpertsCall):
@@ -406,7 +414,7 @@ class Doge(Adapter):
         (scores_x, scores_y), (index_x, index_y) = halves.topk(keys, dim=-1)
         scores = (scores_x.unsqueeze(-1) + scores_y.unsqueeze(-2)).flatten(-2)
         index = (index_x.unsqueeze(-1) * keys + index_y.unsqueeze(-2)).flatten(-2)
-        best, position = scores.topk(facts.top_k, dim=-1)
+        best, position = scores.topk(facts.top_k_now, dim=-1)
         return Routing(index.gather(-1, position), best.softmax(dim=-1))
 
 

@@ -55,6 +55,7 @@ class Collector:
         self.groups = GroupTable()
         self.counts = [StackCount() for _ in stacks]
         self.fired = [0] * len(sites)  # calls of each site
+        self.left_out = [0] * len(sites)  # calls in which a sub-model had left out the layer of the site
         self.top_k = [site.site.top_k for site in sites]
         self._recorded = [False] * len(sites)
         self.tallies: dict[tuple[int, int, int, torch.device], Tally] = {}

@@ -31,3 +31,7 @@ class LabelError(ProbeError):
 
 class NothingRecordedError(ProbeError):
     """A capture was asked for before any forward pass was recorded."""
+
+
+class SubModelError(ProbeError):
+    """A sub-model that cannot be: its words are unclear, or the model cannot run so."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probes.adapters import Adapter, Facts, Place, Routing, child, choices, detached
+from probes.adapters import TOP_K_NAMES, Adapter, Facts, Place, Routing, child, choices, detached, number
 from probes.score import Promise
 
 
@@ -37,16 +37,17 @@ class ReturningGate(Adapter):
             watch=place.module,
             router=place.module,
             covers=(experts,),
+            states_top_k=place.module if number(place.module, *TOP_K_NAMES) else place.parent,
         )
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, facts: Facts) -> Routing | None:
         parts = [part for part in (output if isinstance(output, (tuple, list)) else ()) if isinstance(part, Tensor)]
-        fits = [part for part in parts if part.dim() >= 2 and part.shape[-1] == facts.top_k]
+        fits = [part for part in parts if part.dim() >= 2 and part.shape[-1] == facts.top_k_now]
         ids = next((part for part in fits if not part.is_floating_point()), None)
         weights = next((part for part in fits if part.is_floating_point()), None)
         if ids is None or weights is None:
             return None
-        return Routing(ids.reshape(-1, facts.top_k), detached(weights).reshape(-1, facts.top_k))
+        return Routing(ids.reshape(-1, facts.top_k_now), detached(weights).reshape(-1, facts.top_k_now))
 
 
 class GateAndExperts(Adapter):
@@ -76,6 +77,7 @@ class GateAndExperts(Adapter):
             watch=place.module,
             router=place.module,
             covers=(experts,),
+            states_top_k=place.parent,
             promise=Promise("softmax (assumed)", rule, 1.0 if normalised else None, 1.0, signed=False),
             witnesses=tuple(experts.values() if isinstance(experts, nn.ModuleDict) else experts),  # type: ignore[arg-type]
             flags=(
@@ -88,7 +90,7 @@ class GateAndExperts(Adapter):
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, facts: Facts) -> Routing | None:
         logits = output.detach().reshape(-1, facts.experts)
-        weights, ids = torch.topk(logits.float().softmax(dim=-1), facts.top_k, dim=-1)
+        weights, ids = torch.topk(logits.float().softmax(dim=-1), facts.top_k_now, dim=-1)
         if facts.promise.total is not None:
             weights = weights / weights.sum(dim=-1, keepdim=True)
         return Routing(ids, weights, logits)

@@ -68,13 +68,14 @@ class RouterRerun:
         parts = [
             part for part in (output if isinstance(output, (tuple, list)) else (output,)) if isinstance(part, Tensor)
         ]
-        chosen = [part for part in parts if part.dim() == 2 and part.shape[-1] == site.top_k]
+        top_k = self._sites[number].facts.top_k_now
+        chosen = [part for part in parts if part.dim() == 2 and part.shape[-1] == top_k]
         ids = next((part for part in chosen if not part.is_floating_point()), None)
         weights = next((part for part in reversed(chosen) if part.is_floating_point()), None)
         if ids is None or weights is None:
             raise ProbeError(
                 f"The block of site {site.id} runs as one fused kernel and its router ({type(router).__name__}) returns no choice of "
-                f"{site.top_k} experts a token: load the model without kernels (use_kernels=False)."
+                f"{top_k} experts a token: load the model without kernels (use_kernels=False)."
             )
         logits = next((part for part in parts if part.is_floating_point() and part.shape[-1] == site.experts), None)
         return Routing(ids, detached(weights), logits)
@@ -86,6 +87,7 @@ class Witnesses:
     def __init__(self, sites: Sequence[FoundSite]) -> None:
         self._sites = tuple(sites)
         self._chosen: dict[int, Tensor] = {}
+        self._tokens: dict[int, int] = {}
         self._received = {number: [0] * site.site.experts for number, site in enumerate(sites) if site.facts.witnesses}
 
     def watch(self, number: int, recording: Callable[[], bool]) -> list[RemovableHandle]:
@@ -107,6 +109,7 @@ class Witnesses:
     def expect(self, number: int, ids: Tensor) -> None:
         """Note the choices [N, K] of one call of a site with witnesses."""
         if number in self._received:
+            self._tokens[number] = self._tokens.get(number, 0) + len(ids)
             counts = torch.bincount(ids.reshape(-1), minlength=self._sites[number].site.experts)
             self._chosen[number] = self._chosen[number] + counts if number in self._chosen else counts
 
@@ -115,7 +118,7 @@ class Witnesses:
         found = {}
         for number, chosen in self._chosen.items():
             expected, received = chosen.tolist(), self._received[number]
-            tokens = sum(expected) // max(self._sites[number].site.top_k, 1)
+            tokens = self._tokens[number]
             if received != expected and any(rows != tokens for rows in received):
                 found[number] = f"the experts received {received} tokens, but the repeated choice says {expected}"
         return found

@@ -116,7 +116,11 @@ def _flags(collector: Collector, sites: tuple[Site, ...], recomputed: set[int], 
     flags += [Flag(kind="recomputed", detail=hidden, site=sites[number].id) for number in sorted(recomputed)]
     for number, site in enumerate(sites):
         calls = collector.counts[collector.stacks.index(site.stack)].calls
-        if collector.sites[number].facts.split is None and 0 < collector.fired[number] < calls:
+        left_out = collector.left_out[number]
+        if left_out:
+            detail = f"a sub-model had left out its layer in {left_out} of {calls} calls of its stack"
+            flags.append(Flag(kind="layer_left_out", detail=detail, site=site.id))
+        if collector.sites[number].facts.split is None and 0 < collector.fired[number] < calls - left_out:
             detail = (
                 f"ran in {collector.fired[number]} of {calls} calls of its stack (a layer that is dropped at times)"
             )
@@ -159,7 +163,9 @@ def run_checks(collector: Collector, sites: tuple[Site, ...], failures: Mapping[
     for number, site in enumerate(sites):
         ran = collector.counts[collector.stacks.index(site.stack)].calls
         # A half of a split block (ERNIE 4.5 VL's vision experts) stays silent where no token is meant for it.
-        if ran and not collector.fired[number] and collector.sites[number].facts.split is None:
+        # A layer that a sub-model leaves out is not expected to run.
+        expected = ran - collector.left_out[number]
+        if expected > 0 and not collector.fired[number] and collector.sites[number].facts.split is None:
             fail(names[0], number, f"it never ran in {ran} forward passes of {site.stack}")
     for tally in collector.tallies.values():
         _check_tally(collector, tally, fail, names)

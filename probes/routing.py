@@ -33,6 +33,7 @@ from probes.pieces import pieces_of
 from probes.predictions import Predictions, not_told_of_beams, told_of_beams
 from probes.result import build_capture
 from probes.sites import FoundSite, find_sites, refuse_compiled
+from probes.submodel.patches import Patches
 from probes.token_labels import Settings
 from workbench.capture import Capture
 
@@ -120,6 +121,7 @@ class RoutingProbe:
         if predictions or loss:
             self.frames.predictions = Predictions(predictions, loss, settings.endings)
         self._handles: list[RemovableHandle] = []
+        self._patches = Patches()
         self._used = False
         self._scores: dict[int, Tensor] = {}  # site -> logits of the router call that belongs to the next record
         self._seen: dict[int, Tensor | None] = {}  # site -> tokens that its half of a split block sees
@@ -238,7 +240,7 @@ class RoutingProbe:
             self._watch(number, site)
         if hasattr(self.model, "_valid_auto_compile_criteria"):
             # generate() compiles decode steps with a static cache on a GPU; compiled steps would skip the hooks.
-            self.model.__dict__["_valid_auto_compile_criteria"] = _never
+            self._patches.attribute(self.model, "_valid_auto_compile_criteria", _never)
         if self.frames.predictions is not None:
             told_of_beams(self.model, self.frames.predictions)
 
@@ -299,8 +301,7 @@ class RoutingProbe:
     def _remove(self) -> None:
         while self._handles:
             self._handles.pop().remove()
-        if self.model.__dict__.get("_valid_auto_compile_criteria") is _never:
-            del self.model.__dict__["_valid_auto_compile_criteria"]
+        self._patches.restore()
         if self.frames.predictions is not None:
             not_told_of_beams(self.model)
 
