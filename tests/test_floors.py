@@ -52,6 +52,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/inputs.py": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/recording.py": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/convert.py": (*SCREEN, *FACES, *STATE, *VIEWS),
+    "workbench/unified": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/embedded": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/elastic": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/training": (*SCREEN, *FACES, *STATE, *VIEWS),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from workbench.capture.errors import WorkbenchError
-from workbench.commands import app as app_command
+from workbench.commands import app as app_command, unified
 from workbench.commands import capture, convert, doctor, figures, info, models
 from workbench.commands.output import fail
 
@@ -41,6 +41,7 @@ cli.command("capture")(capture.capture)
 cli.command("info")(info.info)
 cli.command("figures")(figures.figures)
 cli.command("doctor")(doctor.doctor)
+cli.add_typer(unified.unified, name="unified")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
