@@ -1,0 +1,354 @@
+"""Run many sub-models over the same inputs, computing every layer that two of them have in common once.
+
+The kept layers of a sub-model, each with its experts and top-k, are a path; all paths together are a tree, and a layer is
+run once for all sub-models below it. So all prefix depths of one setting come out of a single forward pass, and a sub-model
+that differs from layer 5 on starts from the stored output of layer 4. What comes after the last layer (norm, head, scaling)
+is the model's own code: for each depth the model runs with that one layer, which hands back its stored output.
+
+Not every family's layers hand on all they know by their output (some read earlier layers again). So the runner first
+compares shared and plain runs on one batch, and runs every sub-model by itself where they differ; it says so.
+
+Letters: B rows, T tokens, V vocabulary, P sub-models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from workbench.capture.errors import WorkbenchError
+from workbench.elastic.texts import Batch
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from probes import Plan
+
+STATE_BYTES = 512 * 1024 * 1024  # of stored layer outputs at a time
+Consume = Callable[[int, int, "torch.Tensor"], None]  # (number of the sub-model, number of the batch, logits [B, T, V])
+
+_Key = tuple[Any, ...]
+
+
+@dataclass
+class _Node:
+    """A layer of the tree, with its experts and top-k.
+
+    Attributes:
+        layer: its number. sites: site id -> (experts, top-k) of the sites in it.
+        points: sub-models whose last layer it is.
+    """
+
+    layer: int = -1
+    sites: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
+    children: dict[_Key, _Node] = field(default_factory=dict)
+    points: list[int] = field(default_factory=list)
+
+    @property
+    def height(self) -> int:
+        return 1 + max((child.height for child in self.children.values()), default=0)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run costs, counted in layers run over a batch and in passes through the head.
+
+    Attributes:
+        layers, heads: with sharing. layers_plain, heads_plain: every sub-model by itself.
+    """
+
+    layers: int
+    heads: int
+    layers_plain: int
+    heads_plain: int
+
+
+class SharedRunner:
+    """Runs a set of sub-models.
+
+    Args:
+        model: the full model, in evaluation mode.
+        plans: the sub-models.
+        share: False runs each by itself (the plain loop that sharing is compared with).
+        state_bytes: bound on stored layer outputs.
+
+    Attributes:
+        shared: whether work is shared. reason: why it is not, or "".
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, plans: Sequence[Plan], *, share: bool = True, state_bytes: int = STATE_BYTES
+    ) -> None:
+        from probes import find_sites
+
+        self.model: Any = model
+        self.plans = list(plans)
+        self.state_bytes = state_bytes
+        found = find_sites(model)
+        self.sites = [one.site for one in found]
+        self.stack = self.sites[0].stack
+        self.layers = _layers_of(model, found)
+        self.shared, self.reason = share, "" if share else "as asked"
+        if share and (self.layers is None or any(set(plan.layers) != {self.stack} for plan in self.plans)):
+            self.shared, self.reason = False, "the model has several stacks of layers"
+        self.root = self._tree() if self.shared else _Node()
+
+    # ------------------------------------------------------------------ the tree
+    def _tree(self) -> _Node:
+        root = _Node()
+        by_layer: dict[int, list[Any]] = {}
+        for site in self.sites:
+            by_layer.setdefault(site.layer, []).append(site)
+        for number, plan in enumerate(self.plans):
+            node = root
+            for layer in plan.layers[self.stack]:
+                sites = {
+                    site.id: (tuple(plan.experts[site.id]), plan.top_k[site.id]) for site in by_layer.get(layer, [])
+                }
+                key = (layer, tuple(sorted(sites.items())))
+                node = node.children.setdefault(key, _Node(layer, sites))
+            node.points.append(number)
+        return root
+
+    @property
+    def work(self) -> Work:
+        """Layers and head passes over one batch."""
+        plain = sum(len(layers) for plan in self.plans for layers in plan.layers.values())
+        if not self.shared:
+            return Work(plain, len(self.plans), plain, len(self.plans))
+        nodes = list(_walk(self.root))[1:]
+        return Work(len(nodes), sum(bool(node.points) for node in nodes), plain, len(self.plans))
+
+    # ------------------------------------------------------------------ running
+    def check(self, batch: Batch) -> None:
+        """Compare shared with plain runs on one batch, and stop sharing where they differ.
+
+        Where two forward passes of the same kind agree to the last bit, so must these; a tolerance of rounding is left for
+        devices that sum in another order.
+        """
+        if not self.shared:
+            return
+        import torch
+
+        tested = sorted({0, len(self.plans) // 2, len(self.plans) - 1, *self._branching()})
+        got: dict[int, torch.Tensor] = {}
+
+        def keep(point: int, _: int, logits: torch.Tensor) -> None:
+            if point in tested:
+                got[point] = logits.float().cpu()
+
+        try:
+            self._visit(self.root, None, [batch], 0, keep, lambda: False)
+            for point in tested:
+                plain = self._plain(point, [batch])
+                logits = next(plain)[1].float().cpu()
+                plain.close()
+                real = batch.mask.bool()
+                if not torch.allclose(logits[real], got[point][real], rtol=1e-3, atol=1e-4):
+                    self.shared = False
+                    self.reason = "the layers of this family do not hand on all they know by their output"
+                    return
+        except WorkbenchError as fault:
+            self.shared, self.reason = False, f"this family cannot start in the middle ({str(fault).rstrip('.')})"
+
+    def _branching(self) -> list[int]:
+        """One sub-model that starts from a stored state, if there is one."""
+        for node in _walk(self.root):
+            if len(node.children) > 1 and node is not self.root:
+                last = list(node.children.values())[-1]
+                return next((found.points[:1] for found in _walk(last) if found.points), [])
+        return []
+
+    def run(self, batches: Sequence[Batch], first: int, consume: Consume, cancelled: Callable[[], bool]) -> bool:
+        """Run every sub-model over the batches.
+
+        Args:
+            batches: what to run now. first: number of the first of them, for `consume`.
+            consume: given the logits of each sub-model on each batch, once.
+            cancelled: asked between two batches.
+
+        Returns:
+            False if it was cancelled before the end.
+        """
+        if self.shared:
+            return self._visit(self.root, None, batches, first, consume, cancelled)
+        for point in range(len(self.plans)):
+            for number, logits in self._plain(point, batches):
+                consume(point, first + number, logits)
+                if cancelled():
+                    return False
+        return True
+
+    def chunks(self, batches: Sequence[Batch]) -> list[tuple[int, int]]:
+        """(first, end) of the batches that run together, so that stored outputs stay within their bound."""
+        if not self.shared:
+            return [(0, len(batches))]
+        config = self.model.config.get_text_config()
+        token = int(config.hidden_size) * self.model.dtype.itemsize * self.root.height
+        room = max(self.state_bytes // max(token, 1), 1)
+        found: list[tuple[int, int]] = []
+        first = size = 0
+        for number, batch in enumerate(batches):
+            if number > first and size + batch.ids.numel() > room:
+                found.append((first, number))
+                first, size = number, 0
+            size += batch.ids.numel()
+        return [*found, (first, len(batches))]
+
+    def _plain(self, point: int, batches: Sequence[Batch]) -> Iterator[tuple[int, torch.Tensor]]:
+        import torch
+
+        with self.plans[point].applied(self.model), torch.inference_mode():
+            for number, batch in enumerate(batches):
+                yield number, self._forward(batch)
+
+    def _forward(self, batch: Batch) -> torch.Tensor:
+        device = self.model.device
+        out = self.model(input_ids=batch.ids.to(device), attention_mask=batch.mask.to(device), use_cache=False)
+        logits: torch.Tensor = out.logits
+        return logits
+
+    def _visit(
+        self,
+        node: _Node,
+        stored: list[Any] | None,
+        batches: Sequence[Batch],
+        first: int,
+        consume: Consume,
+        cancelled: Callable[[], bool],
+    ) -> bool:
+        """Run all paths below a node; `stored` are the outputs of its layer, one a batch (None at the root)."""
+        for child in sorted(node.children.values(), key=lambda one: -one.height):
+            path = _longest(child)
+            kept = {place for place, one in enumerate(path[:-1]) if one.points or len(one.children) > 1}
+            states: dict[int, list[Any]] = {place: [] for place in kept}
+            if not self._path(node, stored, path, states, batches, first, consume, cancelled):
+                return False
+            for place in sorted(kept):
+                at, outputs = path[place], states.pop(place)
+                if at.points and not self._head(at, outputs, batches, first, consume, cancelled):
+                    return False
+                rest = _Node(
+                    at.layer, at.sites, {key: one for key, one in at.children.items() if one is not path[place + 1]}
+                )
+                if rest.children and not self._visit(rest, outputs, batches, first, consume, cancelled):
+                    return False
+        return True
+
+    def _path(
+        self,
+        node: _Node,
+        stored: list[Any] | None,
+        path: Sequence[_Node],
+        states: dict[int, list[Any]],
+        batches: Sequence[Batch],
+        first: int,
+        consume: Consume,
+        cancelled: Callable[[], bool],
+    ) -> bool:
+        """One forward pass over the layers of a path, from the stored outputs on; keeps the outputs asked for."""
+        import torch
+
+        start = [] if stored is None else [node]
+        with self._plan([*start, *path]).applied(self.model), torch.inference_mode(), self._kept(path, states):
+            for number, batch in enumerate(batches):
+                with self._returning(node.layer, None if stored is None else stored[number]):
+                    logits = self._forward(batch)
+                for point in path[-1].points:
+                    consume(point, first + number, logits)
+                if cancelled():
+                    return False
+        return True
+
+    def _head(
+        self,
+        node: _Node,
+        stored: list[Any],
+        batches: Sequence[Batch],
+        first: int,
+        consume: Consume,
+        cancelled: Callable[[], bool],
+    ) -> bool:
+        """What the model makes of the stored outputs of a layer, as if it were the last one."""
+        import torch
+
+        with self._plan([node]).applied(self.model), torch.inference_mode():
+            for number, batch in enumerate(batches):
+                with self._returning(node.layer, stored[number]):
+                    logits = self._forward(batch)
+                for point in node.points:
+                    consume(point, first + number, logits)
+                if cancelled():
+                    return False
+        return True
+
+    def _plan(self, nodes: Sequence[_Node]) -> Plan:
+        from probes import Plan
+
+        return Plan(
+            {self.stack: tuple(node.layer for node in nodes)},
+            {site: experts for node in nodes for site, (experts, _) in node.sites.items()},
+            {site: top_k for node in nodes for site, (_, top_k) in node.sites.items()},
+        )
+
+    @contextmanager
+    def _kept(self, path: Sequence[_Node], states: dict[int, list[Any]]) -> Iterator[None]:
+        """Append the output of the layers asked for to their lists, batch after batch."""
+        layers = self.layers or ()
+        handles = []
+        for place, outputs in states.items():
+            layer = layers[path[place].layer]
+            handles.append(layer.register_forward_hook(_appender(outputs)))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def _returning(self, layer: int, output: Any) -> Iterator[None]:
+        """The layer hands back a stored output instead of computing one."""
+        if output is None:
+            yield
+            return
+        module = (self.layers or ())[layer]
+        own = module.__dict__.get("forward")
+        module.forward = lambda *arguments, **named: output
+        try:
+            yield
+        finally:
+            if own is None:
+                del module.forward
+            else:
+                module.forward = own
+
+
+def _appender(outputs: list[Any]) -> Callable[..., None]:
+    def hook(module: Any, arguments: Any, output: Any) -> None:
+        outputs.append(output)
+
+    return hook
+
+
+def _walk(node: _Node) -> Iterator[_Node]:
+    yield node
+    for child in node.children.values():
+        yield from _walk(child)
+
+
+def _longest(node: _Node) -> list[_Node]:
+    path = [node]
+    while path[-1].children:
+        path.append(max(path[-1].children.values(), key=lambda one: one.height))
+    return path
+
+
+def _layers_of(model: Any, found: Sequence[Any]) -> Sequence[Any] | None:
+    """The layers of the only stack, or None where there are several."""
+    from probes.submodel.stacks import find_stacks
+
+    stacks = find_stacks(model, found)
+    return next(iter(stacks.values())).layers if len(stacks) == 1 else None
