@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import typer
 
 from workbench.capture.errors import WorkbenchError
-from workbench.commands import app as app_command, unified
-from workbench.commands import capture, convert, doctor, figures, info, models
+from workbench.commands import app as app_command
+from workbench.commands import capture, convert, doctor, figures, info, models, pictures, unified
 from workbench.commands.output import fail
 
 HELP = """See which experts of a mixture-of-experts model take which tokens.
@@ -40,6 +40,7 @@ cli.command("convert")(convert.convert)
 cli.command("capture")(capture.capture)
 cli.command("info")(info.info)
 cli.command("figures")(figures.figures)
+cli.command("pictures")(pictures.pictures)
 cli.command("doctor")(doctor.doctor)
 cli.add_typer(unified.unified, name="unified")
 

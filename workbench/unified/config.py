@@ -37,6 +37,7 @@ class UnifiedConfig(PreTrainedConfig):
         image_scales: cells a side of each scale, ascending.
         feature_channels, feature_grid: features of the image tokenizer before its down-projection: Cf, and g cells a side.
         audio_levels, audio_codebook: A residual levels of Q codes each.
+        max_position_embeddings: longest prompt that is taken; the places themselves have no bound.
     """
 
     model_type = MODEL_TYPE
@@ -66,6 +67,7 @@ class UnifiedConfig(PreTrainedConfig):
         feature_grid: int = 8,
         audio_levels: int = 3,
         audio_codebook: int = 128,
+        max_position_embeddings: int = 1024,
         tie_word_embeddings: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -92,6 +94,7 @@ class UnifiedConfig(PreTrainedConfig):
         self.feature_grid = feature_grid
         self.audio_levels = audio_levels
         self.audio_codebook = audio_codebook
+        self.max_position_embeddings = max_position_embeddings
         self.image_token_id, self.video_token_id, self.audio_token_id = IMAGE, VIDEO, AUDIO
         special = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
         super().__init__(**{**special, "tie_word_embeddings": tie_word_embeddings, **kwargs})
@@ -131,7 +134,7 @@ class UnifiedConfig(PreTrainedConfig):
                 f"Expected more layers than the {self.audio_levels} audio levels, whose heads sit on the last layers, got "
                 f"{self.num_hidden_layers}: raise num_hidden_layers."
             )
-        if self.feature_grid % 2 or self.image_scales != sorted(set(self.image_scales)):
+        if self.feature_grid % 2 or self.image_scales[:1] != [1] or self.image_scales != sorted(set(self.image_scales)):
             raise UnifiedError(
-                f"Expected an even feature grid and ascending scales, got {self.feature_grid} and {self.image_scales}: retrain the tokenizer."
+                f"Expected an even feature grid and ascending scales that begin with 1, got {self.feature_grid} and {self.image_scales}: retrain the tokenizer."
             )
