@@ -51,7 +51,7 @@ def test_every_page_opens_in_both_themes(server: Server, visit: Visit, path: str
     colour = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
     level = [int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
     assert (sum(level) > 3 * 200) == (theme == "light"), colour
-    assert navigation(page) == ["Start", "Routing"]
+    assert navigation(page)[:2] == ["Start", "Routing"]
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -188,7 +188,7 @@ def test_link_opened_on_a_server_that_has_just_started(server: Server, chromium:
         page.goto(f"{url}/routing?capture={server.ids['small']}&view=balance")
         wait_for_text(page, "spreads most evenly")
         settle(page)
-        assert navigation(page) == ["Start", "Routing"]
+        assert navigation(page)[:2] == ["Start", "Routing"]
         page.close()
     finally:
         process.terminate()

@@ -328,14 +328,15 @@ def saturation_curves(
         raise CaptureError(
             "Saturation compares captures of a run with its last one, so it needs two of them: wait for the next."
         )
+    known = any(curve.low is not None and np.isfinite(curve.low).any() for curve in curves)
     return CurvesTable(
         panels=tuple(panels),
         curves=tuple(curves),
         runs=tuple(name for name, _ in runs),
         groups=colours,
         caption=(
-            f"Share of a token's experts that the last capture of the run chooses for it too, {_n_phrase(curves)}, with 95% intervals over "
-            f"blocks of documents{_runs_phrase([name for name, _ in runs])}; chance: what unrelated choices of the same loads would share; "
+            f"Share of a token's experts that the last capture of the run chooses for it too, {_n_phrase(curves)}"
+            f"{', with 95% intervals over blocks of documents' if known else ''}{_runs_phrase([name for name, _ in runs])}; chance: what unrelated choices of the same loads would share; "
             "equal experts do not prove that they compute the same in both checkpoints."
         ),
     )

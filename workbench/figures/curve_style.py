@@ -5,6 +5,8 @@ from __future__ import annotations
 from workbench.analysis.curves import ALL, CurvesTable
 from workbench.figures.style import MODALITY_COLOURS, NEUTRAL, PALETTE, group_styles
 
+# From the first layer to the last: violet to pale, none of the palette's colours, readable on white and on dark.
+LAYERS = ("#4A1486", "#6A51A3", "#807DBA", "#9E9AC8", "#BCA0D0", "#D58FC0", "#E377A8", "#E85F8A")
 INK = "#5B6470"  # the whole beside its parts: readable on white and on dark
 RUN_DASHES = ("solid", "dot", "dash", "dashdot")
 
@@ -14,13 +16,18 @@ def line_colours(table: CurvesTable) -> dict[str, str]:
     groups = {name: style.colour for name, style in group_styles(table.groups).items()} if table.groups else {}
     colours: dict[str, str] = {}
     others = 0
-    for name in dict.fromkeys(curve.name for curve in table.curves):
+    names = list(dict.fromkeys(curve.name for curve in table.curves))
+    layers = [name for name in names if name.startswith("layer ")]
+    for name in names:
         if name in groups:
             colours[name] = groups[name]
         elif name == ALL:
             colours[name] = INK
         elif name == "chance":
             colours[name] = NEUTRAL
+        elif name in layers:
+            place = layers.index(name) / max(len(layers) - 1, 1)
+            colours[name] = LAYERS[round(place * (len(LAYERS) - 1))]
         elif name in MODALITY_COLOURS:
             colours[name] = MODALITY_COLOURS[name]
         else:

@@ -15,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.analysis.curves import CurvesTable
+from workbench.analysis.curves import ALL, CurvesTable
 from workbench.analysis.tables import HeatmapTable
 from workbench.capture import CaptureError
 from workbench.figures.curve_style import columns_of, line_colours, run_dash
@@ -39,16 +39,15 @@ def curves(table: CurvesTable, *, columns: int | None = None) -> go.Figure:
         cols=wide,
         subplot_titles=[escape(panel.title) for panel in table.panels],
         horizontal_spacing=0.07 if wide > 1 else 0,
-        vertical_spacing=0.18 / max(rows - 1, 1) if rows > 1 else 0,
+        vertical_spacing=0.2 / rows if rows > 1 else 0,
     )
     colours = line_colours(table)
-    shown: set[tuple[str, str]] = set()
+    shown: set[str] = set()
     for curve in table.curves:
         row, column = divmod(curve.panel, wide)
         at = {"row": row + 1, "col": column + 1}
         colour, dash = colours[curve.name], run_dash(table, curve.run, curve.name)
         label = curve.name if len(table.runs) == 1 else f"{curve.name} · {curve.run}"
-        key = (curve.name, curve.run)
         if curve.low is not None and curve.high is not None:
             figure.add_trace(_band(curve.x, curve.low, curve.high, colour), **at)
         figure.add_trace(
@@ -56,10 +55,10 @@ def curves(table: CurvesTable, *, columns: int | None = None) -> go.Figure:
                 x=curve.x,
                 y=curve.y,
                 mode="lines+markers" if len(curve.x) <= MOST_MARKERS else "lines",
-                name=escape(label),
-                legendgroup=escape(label),
-                showlegend=key not in shown,
-                line={"color": colour, "dash": dash, "width": 1.6},
+                name=escape(curve.name),
+                legendgroup=escape(curve.name),
+                showlegend=curve.name not in shown,
+                line={"color": colour, "dash": dash, "width": 2.6 if curve.name == ALL else 1.5},
                 marker={"size": 5},
                 customdata=curve.n,
                 hovertemplate=(
@@ -70,24 +69,30 @@ def curves(table: CurvesTable, *, columns: int | None = None) -> go.Figure:
             ),
             **at,
         )
-        shown.add(key)
+        shown.add(curve.name)
         if curve.broken is not None and len(curve.broken):
             figure.add_trace(_broken(curve.broken, curve.y, colour, label), **at)
     for index, panel in enumerate(table.panels):
         row, column = divmod(index, wide)
-        figure.update_yaxes(title_text=escape(panel.unit), row=row + 1, col=column + 1)
-        figure.update_xaxes(title_text="step", row=row + 1, col=column + 1, rangemode="tozero")
+        if column == 0 or panel.unit != table.panels[index - 1].unit:
+            figure.update_yaxes(title_text=escape(panel.unit), row=row + 1, col=column + 1)
+        lowest = index + wide >= len(table.panels)
+        figure.update_xaxes(title_text="step" if lowest else None, row=row + 1, col=column + 1, rangemode="tozero")
         if panel.level is not None:
             figure.add_hline(
                 y=panel.level, line={"color": NEUTRAL, "dash": "dot", "width": 1}, row=row + 1, col=column + 1,
                 annotation={"text": "even load", "font": {"size": 10, "color": NEUTRAL}},
                 annotation_position="bottom right" if panel.upper is not None else "top right",
             )  # fmt: skip
+    if len(table.runs) > 1:
+        for run in table.runs:
+            look = {"color": NEUTRAL, "dash": run_dash(table, run, ""), "width": 2}
+            figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=escape(run), line=look), row=1, col=1)
     figure.update_layout(
-        height=rows * PANEL_HEIGHT + 110,
-        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        height=rows * PANEL_HEIGHT + 130,
+        margin={"l": 60, "r": 20, "t": 40, "b": 90},
         hovermode="closest",
-        legend={"orientation": "h", "y": -0.16 / rows, "yanchor": "top", "x": 0},
+        legend={"orientation": "h", "y": -0.24 / rows, "yanchor": "top", "x": 0},
     )
     figure.update_annotations(font_size=13)
     return figure
@@ -120,18 +125,21 @@ def _broken(steps: np.ndarray, y: np.ndarray, colour: str, label: str) -> go.Sca
     )
 
 
-def playback(tables: Sequence[HeatmapTable], steps: Sequence[int], *, height: int | None = None) -> go.Figure:
+def playback(
+    tables: Sequence[HeatmapTable], steps: Sequence[int], *, limit: float | None = None, height: int | None = None
+) -> go.Figure:
     """The heat map of one group at every capture, played by a button or moved by a slider; one colour scale for all.
 
     Args:
         tables: of one measure and the same sites, a capture each. steps: of the captures.
+        limit: half range of the scale in log2 units, so that two runs can share one; default from the data.
 
     Raises:
         CaptureError: if there is no table.
     """
     if not tables:
         raise CaptureError("This run has no capture yet: routing plays once the first one is written.")
-    scales = heatmap_scale(tables)
+    scales = heatmap_scale(tables, limit)
     rows, experts = tables[0].values.shape
     labels = site_labels(tables[0].sites)
     ticks = thin_ticks(rows, 30)
@@ -165,7 +173,7 @@ def playback(tables: Sequence[HeatmapTable], steps: Sequence[int], *, height: in
     still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     moving = {"fromcurrent": False, "frame": {"duration": 600, "redraw": True}, "transition": {"duration": 0}}
     figure.update_layout(
-        height=height or int(np.clip(240 + rows * (26 if rows <= 12 else 9), 330, 900)),
+        height=height or int(np.clip(260 + rows * (26 if rows <= 12 else 9), 360, 900)),
         margin={"l": 60, "r": 20, "t": 30, "b": 40},
         xaxis={"title": "expert", "range": [-0.5, experts - 0.5], "showgrid": False, "zeroline": False},
         yaxis={
@@ -174,14 +182,14 @@ def playback(tables: Sequence[HeatmapTable], steps: Sequence[int], *, height: in
         },
         sliders=[
             {
-                "active": last, "currentvalue": {"prefix": "step "}, "pad": {"t": 42, "l": 130}, "x": 0, "len": 1.0,
+                "active": last, "currentvalue": {"prefix": "step "}, "pad": {"t": 58, "l": 130}, "x": 0, "len": 1.0,
                 "steps": [{"label": f"{step:,}", "method": "animate", "args": [[str(step)], still]} for step in steps],
             }
         ],
         updatemenus=[
             {
                 "type": "buttons", "direction": "left", "showactive": False, "x": 0, "xanchor": "left", "y": 0,
-                "yanchor": "top", "pad": {"t": 62}, "bgcolor": "#e6eaf0", "font": {"color": "#1d2530"},
+                "yanchor": "top", "pad": {"t": 78}, "bgcolor": "#e6eaf0", "font": {"color": "#1d2530"},
                 "buttons": [
                     {"label": "▶ Play", "method": "animate", "args": [None, moving]},
                     {"label": "❚❚", "method": "animate", "args": [[None], still]},

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from workbench.analysis.curves import CurvesTable
+from workbench.analysis.curves import ALL, CurvesTable
 from workbench.figures.curve_style import columns_of, line_colours, run_dash
 from workbench.figures.paper_frame import LINE_STYLES, NORMAL, SMALL, TITLE, WIDTH, new_figure, plain, trim
 from workbench.figures.style import NEUTRAL
@@ -19,22 +19,21 @@ def curves(table: CurvesTable) -> Figure:
     colours = line_colours(table)
     figure = new_figure(WIDTH, 1.75 * rows + 0.5, table.caption)
     grid = figure.subplots(rows, wide, squeeze=False)
-    named: set[tuple[str, str]] = set()
+    named: set[str] = set()
     for curve in table.curves:
         axes = grid[curve.panel // wide, curve.panel % wide]
         colour = colours[curve.name]
-        label = curve.name if len(table.runs) == 1 else f"{curve.name}, {curve.run}"
         if curve.low is not None and curve.high is not None:
             axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(
             curve.x,
             curve.y,
             color=colour,
-            linewidth=1.0,
+            linewidth=1.5 if curve.name == ALL else 0.9,
             linestyle=LINE_STYLES[run_dash(table, curve.run, curve.name)],
-            label=None if (curve.name, curve.run) in named else plain(label),
+            label=None if curve.name in named else plain(curve.name),
         )
-        named.add((curve.name, curve.run))
+        named.add(curve.name)
         if curve.broken is not None and len(curve.broken):
             top = np.nanmax(np.where(np.isfinite(curve.y), curve.y, np.nan), initial=0.0)
             axes.plot(
@@ -54,5 +53,9 @@ def curves(table: CurvesTable) -> Figure:
         axes.grid(axis="y", linewidth=0.3, color="#DDDDDD")
         axes.spines[["top", "right"]].set_visible(False)
         trim(axes)
+    if len(table.runs) > 1:
+        for run in table.runs:
+            style = LINE_STYLES[run_dash(table, run, "")]
+            grid[0, 0].plot([], [], color=NEUTRAL, linewidth=1.2, linestyle=style, label=plain(run))
     figure.legend(loc="outside lower center", ncols=5, fontsize=SMALL, frameon=False, handlelength=3)
     return figure
