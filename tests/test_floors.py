@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Top folder or module -> what its files may never import (a prefix of the dotted name).
 FACES = ("app", "pages", "workbench.cli", "workbench.commands")
 STATE = ("workbench.session", "workbench.jobs", "workbench.live_runs")
-VIEWS = ("workbench.export", "workbench.report", "workbench.figures")
+VIEWS = ("workbench.export", "workbench.report", "workbench.pictures", "workbench.figures")
 MODELS = (
     "workbench.models",
     "workbench.inputs",
@@ -46,6 +46,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/figures": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/export.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/report.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
+    "workbench/pictures.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/models": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/models.py": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/inputs": (*SCREEN, *FACES, *STATE, *VIEWS),

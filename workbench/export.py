@@ -256,11 +256,30 @@ def write_figures(
         CaptureError: for an unknown site or group, or a full disk.
         ExportError: if figures are there and `overwrite` is not given, or the folder holds other files.
     """
+    return write_parts(capture, out, lambda: parts(capture, sites=sites, groups=groups), NAMES, overwrite, progress)
+
+
+def write_parts(
+    capture: Capture,
+    out: str | Path,
+    make: Callable[[], Sequence[Part]],
+    names_of_parts: Sequence[str],
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Write figures with their numbers, captions and a report into a folder of their own, whole or not at all.
+
+    Args:
+        capture: what the report is about.
+        make: makes the figures, once the folder is known to be free.
+        names_of_parts: every name that `make` may give.
+        out, overwrite, progress: as in `write_figures`, which also says what is raised.
+    """
     from workbench.report import render_report
 
     target = Path(out).absolute()
-    _check_target(target, overwrite)
-    made = parts(capture, sites=sites, groups=groups)
+    _check_target(target, overwrite, _own_files(names_of_parts))
+    made = make()
     steps = sum(1 for part in made if part.draw is not None) + 1
     names: list[str] = []
     pictures: dict[str, bytes] = {}
@@ -295,21 +314,21 @@ def _write(folder: Path, name: str, content: bytes) -> str:
     return name
 
 
-def _own_files() -> set[str]:
-    return {f"{name}.{form}" for name in NAMES for form in (*FIGURE_FORMATS, *FRAME_FORMATS)} | {
+def _own_files(names: Sequence[str]) -> set[str]:
+    return {f"{name}.{form}" for name in names for form in (*FIGURE_FORMATS, *FRAME_FORMATS)} | {
         REPORT_FILE,
         CAPTIONS_FILE,
     }
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def _check_target(target: Path, overwrite: bool, own: set[str]) -> None:
     """A folder is replaced as a whole, so it may hold nothing but figures of ours."""
     if not target.exists():
         return
     if not target.is_dir():
         raise ExportError(f"A folder for the figures was expected, but '{target}' is a file: choose another name.")
     there = {entry.name for entry in target.iterdir()}
-    foreign = sorted(there - _own_files())
+    foreign = sorted(there - own)
     if foreign:
         raise ExportError(
             f"'{target}' holds other files ({', '.join(foreign[:3])}), and figures get a folder of their own: choose a new name."

@@ -16,8 +16,11 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from workbench.analysis.tables import BalanceTable, CoactivationTable, HeatmapTable, OverlapTable, UtilisationTable
+from workbench.analysis.select import strand_numbers
+from workbench.analysis.tables import BalanceTable, CoactivationTable, HeatmapTable, UtilisationTable
 from workbench.capture import CaptureError
+from workbench.figures.lines import strand_runs
+from workbench.figures.marks import CellMarks, ShareMarks
 from workbench.figures.paper_frame import (
     LINE_MARKERS,
     LINE_STYLES,
@@ -27,16 +30,16 @@ from workbench.figures.paper_frame import (
     WIDTH,
     cells,
     colour_bar,
-    colour_map,
     cover,
     cover_legend,
     new_figure,
     note,
-    on_colour,
     plain,
     tint,
     trim,
+    veil,
 )
+from workbench.figures.paper_overlap import overlap
 from workbench.figures.style import (
     ABSENT_COLOUR,
     FEW_COLOUR,
@@ -48,7 +51,6 @@ from workbench.figures.style import (
     group_styles,
     heatmap_scale,
     n_words,
-    overlap_scale,
     runs,
     site_axis,
     site_labels,
@@ -58,14 +60,23 @@ from workbench.figures.style import (
     utilisation_tops,
 )
 
+__all__ = ["balance", "coactivation", "heatmap", "overlap", "specialisation", "utilisation"]
 
-def heatmap(table: HeatmapTable | Sequence[HeatmapTable], *, limit: float | None = None) -> Figure:
+
+def heatmap(
+    table: HeatmapTable | Sequence[HeatmapTable],
+    *,
+    limit: float | None = None,
+    marks: CellMarks | Sequence[CellMarks | None] | None = None,
+) -> Figure:
     """Sites x experts, a panel for each table (one a group), all on one colour scale.
 
     Args:
         table: one, or several of the same measure and sites.
         limit: half range of a diverging scale in log2 units; default from the data.
+        marks: from figures.marks, for each table; cells within the null or noise are drawn pale.
     """
+    over = [marks] if isinstance(marks, CellMarks) or marks is None else list(marks)
     tables = [table] if isinstance(table, HeatmapTable) else list(table)
     if not tables or len({part.measure for part in tables}) != 1:
         raise CaptureError("A heat map needs tables of one measure, one at least: make them with the same measure.")
@@ -83,6 +94,9 @@ def heatmap(table: HeatmapTable | Sequence[HeatmapTable], *, limit: float | None
     for index, (part, scale) in enumerate(zip(tables, scales, strict=True)):
         axes = grid[index // columns, index % columns]
         image, kinds = _heatmap_panel(axes, part, scale)
+        mark = over[index] if index < len(over) else None
+        if mark is not None:
+            veil(axes, mark)
         images.append(image)
         drawn |= kinds
         axes.set_title(f"{plain(part.group)} ({n_words(part.n)})", fontsize=TITLE, pad=3)
@@ -95,7 +109,7 @@ def heatmap(table: HeatmapTable | Sequence[HeatmapTable], *, limit: float | None
         grid[lowest, column].set_xlabel("expert", fontsize=NORMAL)
         grid[lowest, column].tick_params(labelbottom=True)
     colour_bar(figure, images[0], list(grid.flat), scales[0], aspect=min(60, 22 * lines))
-    cover_legend(figure, sorted(drawn))
+    cover_legend(figure, sorted(drawn), next((mark.label for mark in over if mark is not None), None))
     return figure
 
 
@@ -135,7 +149,7 @@ def _heatmap_panel(axes: Axes, table: HeatmapTable, scale: Scale) -> tuple[AxesI
     ticks = thin_ticks(len(labels), 20)
     axes.set_yticks(ticks, labels=[plain(labels[index]) for index in ticks])
     axes.set_xticks(thin_ticks(experts, 12))
-    for place in np.flatnonzero(np.diff(_strands(table))):
+    for place in np.flatnonzero(np.diff(strand_numbers(table.sites))):
         axes.axhline(place + 0.5, color="black", linewidth=0.5)
     axes.set_xlim(-0.5, experts - 0.5)
     axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -143,21 +157,22 @@ def _heatmap_panel(axes: Axes, table: HeatmapTable, scale: Scale) -> tuple[AxesI
     return image, kinds
 
 
-def _strands(table: HeatmapTable) -> np.ndarray:
-    known: list[tuple[str, str]] = list(dict.fromkeys((site.stack, site.part) for site in table.sites))
-    return np.array([known.index((site.stack, site.part)) for site in table.sites])
-
-
-def specialisation(table: HeatmapTable | Sequence[HeatmapTable], *, limit: float | None = None) -> Figure:
+def specialisation(
+    table: HeatmapTable | Sequence[HeatmapTable],
+    *,
+    limit: float | None = None,
+    marks: CellMarks | Sequence[CellMarks | None] | None = None,
+) -> Figure:
     """The heat map of specialisation tables, diverging around 0; arguments as `heatmap`."""
-    return heatmap(table, limit=limit)
+    return heatmap(table, limit=limit, marks=marks)
 
 
-def utilisation(table: UtilisationTable, *, same_scale: bool = False) -> Figure:
+def utilisation(table: UtilisationTable, *, same_scale: bool = False, marks: ShareMarks | None = None) -> Figure:
     """Share of tokens by expert, a column a site and a row a group (Figure 8 of the ERNIE 5.0 report).
 
     Args:
         same_scale: one y range for all groups; otherwise one for each group (row), as in the report.
+        marks: from figures.marks; the null's band is drawn over the bars.
     """
     styles = group_styles(table.all_groups)
     rows, columns = len(table.groups), len(table.sites)
@@ -171,7 +186,9 @@ def utilisation(table: UtilisationTable, *, same_scale: bool = False) -> Figure:
             n, few = int(table.n[column, row]), bool(table.few[column, row])
             colour = FEW_COLOUR if few else style.colour
             if n:
-                _bars(axes, 100 * table.share[column, row, : site.experts], colour, style.hatch)
+                bars(axes, 100 * table.share[column, row, : site.experts], colour, style.hatch)
+                if marks is not None:
+                    _null_steps(axes, marks, column, row, site.experts)
                 axes.axhline(100 * table.chance[column], color="black", linewidth=0.6, linestyle=(0, (4, 3)))
             if few:
                 note(axes, f"few tokens (n = {n:,})" if n else "no tokens")
@@ -191,7 +208,7 @@ def utilisation(table: UtilisationTable, *, same_scale: bool = False) -> Figure:
     return figure
 
 
-def _bars(axes: Axes, values: np.ndarray, colour: str, hatch: str) -> None:
+def bars(axes: Axes, values: np.ndarray, colour: str, hatch: str) -> None:
     """Bars without gaps as one outline, which stays small in a file; generation is hatched."""
     edges = np.arange(len(values) + 1) - 0.5
     if not hatch:
@@ -201,51 +218,14 @@ def _bars(axes: Axes, values: np.ndarray, colour: str, hatch: str) -> None:
     axes.stairs(values, edges, color=colour, linewidth=0.4)
 
 
-def overlap(table: OverlapTable) -> Figure:
-    """IoU of the top sets of every pair of groups, a panel a site (Figure 9 of the ERNIE 5.0 report)."""
-    names = [plain(group.name) for group in table.groups]
-    panels, size = len(table.sites), len(names)
-    columns = min(3, panels)
-    lines = -(-panels // columns)
-    side = WIDTH / 3 - 0.35 if columns == 3 else 3.0
-    figure = new_figure(WIDTH if columns == 3 else columns * side + 1.4, lines * (side + 0.75), table.caption)
-    grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    off = ~np.eye(size, dtype=bool)
-    images = []
-    greyed = False
-    for index, site in enumerate(table.sites):
-        axes = grid[index // columns, index % columns]
-        scale = overlap_scale(table, index)
-        few = (table.few[index][:, None] | table.few[index][None, :]) & off
-        images.append(cells(axes, scale, aspect="equal"))
-        for a, b in np.argwhere(few):
-            cover(axes, b, a, b + 1, a + 1, "few")
-        greyed |= bool(few.any())
-        if size <= 12:
-            shades = colour_map(scale)
-            for a, b in np.argwhere(off & ~few & ~np.isnan(table.iou[index])):
-                value = float(table.iou[index][a, b])
-                font = SMALL if size <= 7 else 4
-                axes.text(b, a, f"{value:.2f}", ha="center", va="center", fontsize=font, color=on_colour(shades(value)))
-        font = SMALL if size <= 12 else 4.5
-        axes.set_xticks(range(size), labels=names, rotation=40, ha="right", rotation_mode="anchor", fontsize=font)
-        axes.set_yticks(range(size), labels=names, fontsize=font)
-        axes.tick_params(width=0.5, length=2)
-        axes.set_title(
-            f"{plain(site_title(site))}\n{table.wanted[index]} of {site.experts - site.identity_experts} experts, "
-            f"chance {table.even_chance[index]:.2f}",
-            fontsize=NORMAL,
-        )
-        for spine in axes.spines.values():
-            spine.set_linewidth(0.5)
-    for axes in grid.flat[panels:]:
-        axes.set_axis_off()
-    bar = colour_bar(figure, images[0], list(grid.flat), overlap_scale(table, 0), aspect=20)
-    for level in table.even_chance:
-        bar.axhline(level, color="white", linewidth=2)
-        bar.axhline(level, color="black", linewidth=0.8)
-    cover_legend(figure, ["few"] if greyed else [])
-    return figure
+def _null_steps(axes: Axes, marks: ShareMarks, column: int, row: int, experts: int) -> None:
+    """The null's band as steps as wide as the bars; the interval of every bar where there is room."""
+    edges = np.arange(experts + 1) - 0.5
+    low, high = (100 * np.nan_to_num(ends[column, row, :experts]) for ends in (marks.null_low, marks.null_high))
+    axes.stairs(high, edges, baseline=low, fill=True, color=NEUTRAL, alpha=0.45, linewidth=0)
+    if experts <= 64:
+        bottom, top = (100 * values[column, row, :experts] for values in (marks.low, marks.high))
+        axes.vlines(np.arange(experts), bottom, top, colors="black", linewidth=0.4)
 
 
 def balance(table: BalanceTable) -> Figure:
@@ -260,7 +240,7 @@ def balance(table: BalanceTable) -> Figure:
         colour = FEW_COLOUR if few.all() else style.colour
         label = f"{plain(group.name)} (n = {int(table.n[:, index].max(initial=0)):,})"
         look: dict[str, Any] = {"linestyle": LINE_STYLES[style.dash], "linewidth": 1.1, "color": colour}
-        for number, part in enumerate(_parts(table.strand)):
+        for number, part in enumerate(strand_runs(table.strand)):
             axes.plot(places[part], table.values[part, index], label=label if not number else None, **look)
         for flags, fill in ((~few, style.colour), (few, FEW_COLOUR)):
             axes.plot(
@@ -271,7 +251,7 @@ def balance(table: BalanceTable) -> Figure:
                 markersize=2.4,
                 color=fill,
             )
-    for number, part in enumerate(_parts(table.strand)):
+    for number, part in enumerate(strand_runs(table.strand)):
         axes.plot(
             places[part],
             table.even[part],
@@ -303,19 +283,20 @@ def balance(table: BalanceTable) -> Figure:
     return figure
 
 
-def _parts(strand: np.ndarray) -> list[np.ndarray]:
-    """Indices of each unbroken run of one strand."""
-    cuts = np.flatnonzero(np.diff(strand)) + 1
-    return np.split(np.arange(len(strand)), cuts)
-
-
-def coactivation(table: CoactivationTable | Sequence[CoactivationTable], *, limit: float | None = None) -> Figure:
+def coactivation(
+    table: CoactivationTable | Sequence[CoactivationTable],
+    *,
+    limit: float | None = None,
+    marks: CellMarks | Sequence[CellMarks] | None = None,
+) -> Figure:
     """Experts x experts, a panel a site, each with its own scale; the diagonal blank, pairs with few tokens grey.
 
     Args:
         table: one, or several of the same normalisation.
         limit: half range of the scale of lift in log2 units; default from the data.
+        marks: from figures.marks, for each table; pairs that go together as their loads alone make them are pale.
     """
+    over = [] if marks is None else [marks] if isinstance(marks, CellMarks) else list(marks)
     tables = [table] if isinstance(table, CoactivationTable) else list(table)
     if not tables:
         raise CaptureError(
@@ -326,10 +307,13 @@ def coactivation(table: CoactivationTable | Sequence[CoactivationTable], *, limi
         4.6 if columns == 1 else 3.4 * columns, 4.2 if columns == 1 else 3.3, coactivation_caption(tables)
     )
     grid = figure.subplots(1, columns, squeeze=False)
-    for axes, part in zip(grid[0], tables, strict=True):
+    for number, (axes, part) in enumerate(zip(grid[0], tables, strict=True)):
         _coactivation_panel(figure, axes, part, limit)
+        if number < len(over):
+            veil(axes, over[number])
     grid[0, 0].set_ylabel("expert", fontsize=NORMAL)
-    cover_legend(figure, ["few"] if any(part.few.any() for part in tables) else [])
+    few = ["few"] if any(part.few.any() for part in tables) else []
+    cover_legend(figure, few, over[0].label if over else None)
     return figure
 
 
