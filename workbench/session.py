@@ -17,7 +17,7 @@ import secrets
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import streamlit as st
 
@@ -27,6 +27,9 @@ from workbench.capture.read import read_capture, read_manifest
 from workbench.capture.schema import MANIFEST_FILE
 from workbench.capture.write import write_error
 from workbench.jobs import JobList
+
+if TYPE_CHECKING:
+    from workbench.live_runs import LiveRuns
 
 Origin = Literal["sample", "library", "folder"]
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_data" / "captures"
@@ -238,3 +241,11 @@ def chosen() -> Place | None:
 def jobs() -> JobList:
     """The one list of jobs of this server: it outlives a reload of the page, and every tab sees the same."""
     return JobList()
+
+
+@st.cache_resource(show_spinner=False)
+def live_runs() -> LiveRuns:
+    """The live runs of this server; a tab finds its own by the id in its address, also after a reload."""
+    from workbench.live_runs import LiveRuns
+
+    return LiveRuns()

@@ -35,7 +35,7 @@ WHY_NOT = "This installation cannot run models, it can only show captures: insta
 
 def show_models() -> None:
     """The models at hand."""
-    models = _models()
+    models = models_at_hand()
     if not models:
         st.caption("No model is at hand: name a folder or a hub id below.")
         return
@@ -47,7 +47,8 @@ def show_models() -> None:
             st.button("Record with it", key=f"start.model.{model.name}", on_click=_take_model, args=(model.name,))
 
 
-def _models() -> list[ListedModel]:
+def models_at_hand() -> list[ListedModel]:
+    """Embedded models and those downloaded earlier."""
     return [*embedded_models(), *_cached()]
 
 
@@ -116,7 +117,7 @@ def show_making() -> None:
 
 
 def _choose_model() -> str:
-    names = [model.name for model in _models()]
+    names = [model.name for model in models_at_hand()]
     picked = st.selectbox(
         "Model",
         [*names, OTHER],

@@ -1,0 +1,105 @@
+"""Live: what happens as a model reads and writes this?
+
+The prompt above, the player below it, then the tokens coloured by expert, the experts of all layers filling, and the route of
+one token. The model runs in a thread of its own; a fragment looks at it twice a second and stops looking when it rests.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts.frame import framed
+from pages.parts.live_choices import ALL, keep_texts, key, remember_texts, settle, show_settings, write_address
+from pages.parts.live_form import show_form
+from pages.parts.live_player import TICK, at_rest, show_player
+from pages.parts.live_view import show_run
+from pages.parts.words import plain, shape
+from workbench import session
+from workbench.live_runs import Live, LiveSnapshot
+
+TEXTS = ("text.a", "text.b", "other")
+REPLAY_TICK = 0.25  # seconds between two pictures of a replay
+
+
+def main() -> None:
+    """Draw the page."""
+    started = st.session_state.pop(key("started"), None)
+    if started is not None:
+        _begin(started)
+    settle()
+    keep_texts(*TEXTS)
+    st.title("Watch a model read and write")
+    live = session.live_runs().get(st.session_state[key("run")])
+    snapshot = live.snapshot() if live is not None else None
+    with st.sidebar:
+        model, options = show_settings()
+    with st.expander("What the model reads", expanded=live is None, icon=":material/edit:"):
+        show_form(model, options, busy=snapshot is not None and not snapshot.finished)
+    remember_texts(*TEXTS)
+    if live is None or snapshot is None:
+        _nothing()
+        write_address()
+        return
+    replaying = bool(st.session_state.get(key("replay")))
+    every = REPLAY_TICK if replaying else None if at_rest(live, snapshot) else TICK
+    st.fragment(_watch, run_every=every)(live, every is not None)
+
+
+def _begin(run: str) -> None:
+    """Show the run that was just started, from its newest token on."""
+    state = st.session_state
+    state[key("run")] = run
+    state[key("token")], state[key("lane")], state[key("only")] = None, 0, ALL
+    state[key("replay")], state[key("length")] = False, None
+
+
+def _nothing() -> None:
+    if st.session_state[key("run")] is not None:
+        st.info(
+            "The run of this link is no longer held: the program was started anew, or newer runs took its place. Start another one above."
+        )
+        return
+    st.info(
+        "Nothing is running yet. Press “Read and write” above: each token then shows the experts that it chooses, layer by layer, while "
+        "the model reads your text and writes on."
+    )
+
+
+def _watch(live: Live, looking: bool) -> None:
+    """The part that is drawn anew while the run goes on.
+
+    Args:
+        live: the run.
+        looking: whether this part redraws itself by and by; the whole page is drawn when that has to change.
+    """
+    from pages.parts.live_keep import show_keep
+
+    snapshot = live.snapshot()
+    _identity(live, snapshot)
+    at = show_player(live, snapshot)
+    if any(len(trace) for trace in snapshot.traces):
+        show_run(snapshot.id, snapshot.traces, at, snapshot.patches)
+        show_keep(live, snapshot)
+    elif snapshot.finished and not snapshot.error:
+        st.info("The run was stopped before it had read anything: start another one above.")
+    write_address()
+    wanted = bool(st.session_state.get(key("replay"))) or not at_rest(live, snapshot)
+    if wanted != looking:
+        st.rerun()
+
+
+def _identity(live: Live, snapshot: LiveSnapshot) -> None:
+    """The line that names what is shown."""
+    said = [plain(snapshot.model.id if snapshot.model is not None else live.order.model)]
+    if snapshot.model is not None:
+        said.append(plain(f"{snapshot.model.device} {snapshot.model.dtype}"))
+    if snapshot.traces:
+        said.append(shape(snapshot.traces[0].sites))
+        read = sum(int((~trace.written).sum()) for trace in snapshot.traces)
+        said.append(f"n = {read:,} read + {snapshot.written:,} written")
+    if snapshot.memory:
+        said.append(plain(f"estimated {snapshot.memory}", limit=300))
+    st.caption(" · ".join(said))
+
+
+framed(main)
