@@ -129,7 +129,7 @@ dt { opacity: 0.7; } dd { margin: 0; overflow-wrap: anywhere; }
 #runs { display: flex; flex-wrap: wrap; gap: 1.5rem; } .run { flex: 1 1 24rem; min-width: 0; }
 .strip { max-height: 22rem; border: 1px solid #8886; border-radius: 6px; }
 canvas { width: 100%; image-rendering: pixelated; border: 1px solid #8886; display: block; }
-.route { border-collapse: collapse; width: 100%; font-size: 0.85rem; } .route th { text-align: right; padding-right: 0.6rem;
+.route { border-collapse: collapse; width: 100%; font-size: 0.85rem; } .route td { width: 100%; } .route th { text-align: right; padding-right: 0.6rem;
   font-weight: 400; white-space: nowrap; } .bars { display: flex; } .bars span { color: #1d2530; text-align: center;
   overflow: hidden; border-right: 1px solid white; white-space: nowrap; }
 .note, .axis { font-size: 0.85rem; opacity: 0.8; }
