@@ -92,6 +92,31 @@ def document_blocks(capture: Capture, rows: Rows) -> np.ndarray:
     return blocks[rows.document] if len(blocks) else np.zeros(0, dtype=np.int64)
 
 
+def read_scores(capture: Capture, rows: Rows, site: Site) -> np.ndarray:
+    """The router's score of every expert, float32 [N, E], NaN where the site did not see the token.
+
+    Raises:
+        CaptureError: in one sentence if the capture was recorded without scores.
+    """
+    try:
+        column = capture.read_tokens(rows.stack, [f"scores_{site.id}"]).column(0)
+    except (CaptureError, KeyError) as fault:
+        raise CaptureError(
+            f"The token rows have no router scores at {site.id}: record the capture again with scores (`--streams scores`)."
+        ) from fault
+    return _padded(column, site.experts, np.nan, np.float32)[rows.order]
+
+
+def read_words(capture: Capture, rows: Rows, name: str = "piece") -> np.ndarray:
+    """A column of words ("piece", "modality", "role") in the order of `rows`: str or None; all None where it was not kept."""
+    try:
+        table = capture.read_tokens(rows.stack, [name])
+        words = _plain(table, name).to_pylist()
+    except (CaptureError, KeyError):
+        return np.full(len(rows.order), None, dtype=object)
+    return np.asarray(words, dtype=object)[rows.order]
+
+
 def need_rows(capture: Capture, what: str) -> None:
     """Raises CaptureError saying that `what` needs token rows, if there are none."""
     if not capture.has("tokens"):
