@@ -14,7 +14,7 @@ import typer
 
 from workbench.capture.errors import WorkbenchError
 from workbench.commands import app as app_command
-from workbench.commands import capture, convert, doctor, figures, info, models, pictures, unified
+from workbench.commands import capture, convert, doctor, elastic, figures, info, models, pictures, unified
 from workbench.commands.output import fail
 
 HELP = """See which experts of a mixture-of-experts model take which tokens.
@@ -41,6 +41,9 @@ cli.command("capture")(capture.capture)
 cli.command("info")(info.info)
 cli.command("figures")(figures.figures)
 cli.command("pictures")(pictures.pictures)
+cli.command("sweep")(elastic.sweep)
+cli.command("carve")(elastic.carve)
+cli.command("budget")(elastic.budget)
 cli.command("doctor")(doctor.doctor)
 cli.add_typer(unified.unified, name="unified")
 

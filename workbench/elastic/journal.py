@@ -22,7 +22,6 @@ from workbench.capture.write import write_error
 from workbench.elastic.errors import SweepError
 
 SWEEP_FILE, JOURNAL_FILE = "sweep.json", "journal.jsonl"
-DOCUMENTS_FILE = "documents.parquet"
 
 
 @dataclass

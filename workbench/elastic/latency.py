@@ -224,6 +224,8 @@ def quantiles(rounds: Sequence[Sequence[float]], seed: int = 0) -> Quantiles | N
         weights = resample_weights(len(full), RESAMPLES, seed)
         order = np.argsort(every, kind="stable")
         drawn = np.cumsum(weights[:, owner[order]], axis=1)
-        middle = (drawn >= drawn[:, -1:] / 2).argmax(axis=1)
-        low, high = (float(end) for end in np.quantile(every[order][middle], (0.025, 0.975)))
+        half = drawn[:, -1:] / 2
+        lower, upper = (drawn >= half).argmax(axis=1), (drawn > half).argmax(axis=1)
+        middle = (every[order][lower] + every[order][upper]) / 2  # the median, as numpy takes it
+        low, high = (float(end) for end in np.quantile(middle, (0.025, 0.975)))
     return Quantiles(float(np.median(every)), float(np.quantile(every, 0.9)), low, high, len(every))

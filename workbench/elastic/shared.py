@@ -13,7 +13,7 @@ Letters: B rows, T tokens, V vocabulary, P sub-models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -198,7 +198,7 @@ class SharedRunner:
             size += batch.ids.numel()
         return [*found, (first, len(batches))]
 
-    def _plain(self, point: int, batches: Sequence[Batch]) -> Iterator[tuple[int, torch.Tensor]]:
+    def _plain(self, point: int, batches: Sequence[Batch]) -> Generator[tuple[int, torch.Tensor], None, None]:
         import torch
 
         with self.plans[point].applied(self.model), torch.inference_mode():
