@@ -10,7 +10,8 @@ import pandas as pd
 
 from workbench.analysis.load import normalised_entropy
 from workbench.analysis.overlap import iou, top_experts
-from workbench.analysis.select import _names, groups_with_tokens, strand_numbers
+from workbench.analysis.select import _names, few_tokens, groups_with_tokens, strand_numbers
+from workbench.analysis.tables import site_group_frame
 from workbench.analysis.token_rows import chosen_sites, need_rows, read_choices, read_rows
 from workbench.analysis.words import tokens_phrase
 from workbench.capture import Capture, Group, Site
@@ -25,7 +26,7 @@ class ConcentrationTable:
         entropy: mean entropy of the weights over ln k, 1 = even; NaN for k = 1.
         effective: mean of exp(entropy): how many equal choices would spread it as far.
         quartiles: float64 [S, G, 3], 25, 50 and 75 % of the first share over tokens.
-        n: int64 tokens. strand: int64 [S].
+        n: int64 tokens. few: bool, too few of them. strand: int64 [S].
     """
 
     sites: tuple[Site, ...]
@@ -35,28 +36,23 @@ class ConcentrationTable:
     effective: np.ndarray
     quartiles: np.ndarray
     n: np.ndarray
+    few: np.ndarray
     strand: np.ndarray
     all_groups: tuple[Group, ...]
     caption: str
 
     def frame(self) -> pd.DataFrame:
         """A row for every site and group."""
-        site, group = (index.ravel() for index in np.indices(self.n.shape))
-        return pd.DataFrame(
-            {
-                "site": np.array([where.id for where in self.sites], dtype=object)[site],
-                "layer": np.array([where.layer for where in self.sites])[site],
-                "group": np.array([where.name for where in self.groups], dtype=object)[group],
-                "first_share": self.first_share.ravel(),
-                "normalised_entropy": self.entropy.ravel(),
-                "effective_choices": self.effective.ravel(),
-                **{
-                    f"first_share_{name}": self.quartiles[..., index].ravel()
-                    for index, name in enumerate(("q25", "median", "q75"))
-                },
-                "n_tokens": self.n.ravel(),
-            }
-        )
+        quartiles = {f"first_share_{name}": self.quartiles[..., at] for at, name in enumerate(("q25", "median", "q75"))}
+        columns = {
+            "first_share": self.first_share,
+            "normalised_entropy": self.entropy,
+            "effective_choices": self.effective,
+            **quartiles,
+            "n_tokens": self.n,
+            "few_tokens": self.few,
+        }
+        return site_group_frame(self.sites, self.groups, columns)
 
 
 def weight_entropy(weights: np.ndarray) -> np.ndarray:
@@ -107,6 +103,7 @@ def concentration_table(
         effective=effective,
         quartiles=quartiles,
         n=n,
+        few=few_tokens(n, places),
         strand=strand_numbers(places),
         all_groups=capture.manifest.groups,
         caption=(
@@ -125,7 +122,7 @@ class RankTable:
         share_first, share_any: float64 [G, E], part of the tokens that have it first, or among their k.
         entropy_first, entropy_any: float64 [G], normalised entropy of both loads.
         iou: float64 [G], IoU of the top q of first choices and of all choices.
-        n: int64 [G] tokens.
+        n: int64 [G] tokens. few: bool [G], too few of them.
     """
 
     site: Site
@@ -137,6 +134,7 @@ class RankTable:
     entropy_any: np.ndarray
     iou: np.ndarray
     n: np.ndarray
+    few: np.ndarray
     q: float
     all_groups: tuple[Group, ...]
     caption: str
@@ -153,6 +151,7 @@ class RankTable:
                 "count": self.count.ravel(),
                 "share_of_tokens": self.count.ravel() / np.maximum(self.n[group], 1),
                 "n_tokens": self.n[group],
+                "few_tokens": self.few[group],
             }
         )
 
@@ -190,6 +189,7 @@ def rank_table(capture: Capture, site: str, groups: str | Sequence[str] | None =
         entropy_any=normalised_entropy(everything),
         iou=iou(top_experts(count[:, 0], q), top_experts(everything, q)),
         n=n,
+        few=few_tokens(n[None], [where])[0],
         q=q,
         all_groups=capture.manifest.groups,
         caption=(

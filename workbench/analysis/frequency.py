@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis.block_counts import Cancelled, Progress, report
-from workbench.analysis.pvalues import draw_pvalues
-from workbench.analysis.select import _names, groups_with_tokens
+from workbench.analysis.pvalues import benjamini_hochberg, draw_pvalues
+from workbench.analysis.select import _names, few_tokens, groups_with_tokens, strand_numbers
 from workbench.analysis.statistics import pair_divergence, pair_iou, pairs_of
 from workbench.analysis.token_rows import chosen_sites, need_rows, read_choices, read_column, read_rows
+from workbench.analysis.verdict import SIGNIFICANT
 from workbench.capture import Capture, CaptureError, Site
 
 
@@ -30,7 +31,7 @@ class FrequencyTable:
         null_mean, null_low, null_high: of `divergence_within` when labels are exchanged among the tokens of each id (divergence of few
             tokens is biased up: read it against this, not against 0). p: that it is as high by chance.
         shared_ids: ids in both groups with enough tokens. tokens_a, tokens_b: tokens of these ids. covered: part of the smaller
-            group's tokens that they make up.
+            group's tokens that they make up. few: bool, too few tokens of shared ids. strand: int64 [S].
     """
 
     sites: tuple[Site, ...]
@@ -49,8 +50,24 @@ class FrequencyTable:
     tokens_a: np.ndarray
     tokens_b: np.ndarray
     covered: np.ndarray
+    few: np.ndarray
+    strand: np.ndarray
     draws: int
     caption: str
+
+    @property
+    def significant(self) -> np.ndarray:
+        """bool [S, P]: more than labels exchanged inside each id give, corrected over all cells, with enough tokens."""
+        with np.errstate(invalid="ignore"):
+            return (benjamini_hochberg(self.p) <= SIGNIFICANT) & ~self.few
+
+    def summary(self) -> str:
+        """One sentence: how many pairs still differ within token id."""
+        tested = np.isfinite(self.p) & ~self.few
+        return (
+            f"{int((tested & self.significant).sum()):,} of {int(tested.sum()):,} pairs of groups at a site route the same token ids differently "
+            f"(corrected p ≤ {SIGNIFICANT:g}), so their words alone do not explain it there; the words around them still can."
+        )
 
     def frame(self) -> pd.DataFrame:
         """A row for every site and pair."""
@@ -73,6 +90,7 @@ class FrequencyTable:
                 "group_b": names[self.second[pair]],
                 **{name: getattr(self, name)[site, pair] for name in columns},
                 **{name: getattr(self, name)[site, pair] for name in ("shared_ids", "tokens_a", "tokens_b", "covered")},
+                "few_tokens": self.few[site, pair],
             }
         )
 
@@ -193,6 +211,8 @@ def frequency_table(
         first=first,
         second=second,
         draws=draws,
+        few=few_tokens(np.minimum(whole["tokens_a"], whole["tokens_b"]), places),
+        strand=strand_numbers(places),
         caption=(
             f"Overlap and divergence of two groups' expert use, as it is and within token id ({ids_words} with at "
             f"least {min_tokens} tokens in both "

@@ -1,6 +1,6 @@
 """IoU of two groups' top sets over all sizes of the set, so that nothing hangs on one threshold.
 
-Beside it the exact chance level of every size and the band of the fixed-load null. One number sums it up: the area under the
+Beside it the exact chance level of every size and the band of a null. One number sums it up: the area under the
 curve (mean IoU over the sizes 1 to E - 1; at E both sets hold everything).
 """
 
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from workbench.analysis.block_counts import Cancelled, Progress, report
+from workbench.analysis.block_counts import Cancelled, Progress, block_counts
+from workbench.analysis.nulls import fixed_load_null, label_null
 from workbench.analysis.overlap import chance_iou
-from workbench.analysis.pvalues import draw_pvalues
 from workbench.analysis.select import MIN_EXPECTED, select
-from workbench.analysis.statistics import pairs_of
+from workbench.analysis.statistics import Statistic, pairs_of
 from workbench.analysis.words import few_phrase, groups_phrase, phase_phrase
 from workbench.capture import Capture, CaptureError, Group, Site
 
@@ -53,6 +54,15 @@ class IouCurveTable:
     draws: int
     all_groups: tuple[Group, ...]
     caption: str
+
+    def pairs_with(self, group: str) -> list[int]:
+        """Places of the pairs that hold a group."""
+        names = [one.name for one in self.groups]
+        return [
+            at
+            for at, pair in enumerate(zip(self.first, self.second, strict=True))
+            if group in (names[pair[0]], names[pair[1]])
+        ]
 
     def frame(self) -> pd.DataFrame:
         """A row for every pair and size."""
@@ -109,13 +119,14 @@ def iou_curve_table(
     groups: str | Sequence[str] | None = None,
     phase: str | None = None,
     *,
+    null: Literal["labels", "fixed load"] = "labels",
     draws: int = 200,
     seed: int = 0,
     min_expected: float = MIN_EXPECTED,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> IouCurveTable:
-    """IoU over all q of every pair of groups at one site, with chance and the band of the fixed-load null.
+    """IoU over all q of every pair of groups at one site, with chance and the band of a null (see analysis.nulls).
 
     Raises:
         CaptureError: for an unknown site, group or phase, or fewer than two groups.
@@ -134,22 +145,17 @@ def iou_curve_table(
             for i, j in zip(first, second, strict=True)
         ]
     )
-    random = np.random.default_rng(seed)
-    pool, share = count.sum(axis=0), count.sum(axis=1) / max(1, count.sum())
-    drawn = np.full((draws, *values.shape), np.nan)
-    for draw in range(draws):
-        if draw % 20 == 0:
-            report(draw, draws, progress, cancelled)
-        if pool.sum():
-            drawn[draw] = iou_curve(random.multinomial(pool, share).T)[0]
-    report(draws, draws, progress, cancelled)
-    empty = np.isnan(drawn).all(axis=0)
-    filled = np.where(empty, 0.0, drawn)
-    mean, low, high = np.nanmean(filled, axis=0), *np.nanquantile(filled, (0.025, 0.975), axis=0)
     last = max(1, experts - 1)
-    areas = drawn[..., :last].mean(axis=-1)
-    area = values[..., :last].mean(axis=-1)
-    p_low, p_high, _ = draw_pvalues(area, areas)
+
+    def curve_and_area(counts: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        got = iou_curve(counts[..., :experts])[0]
+        return np.concatenate([got, got[..., :last].mean(axis=-1, keepdims=True)], axis=-1)
+
+    how = Statistic("IoU curve", "pair", "IoU", curve_and_area)
+    steer: dict[str, Any] = {"draws": draws, "seed": seed, "progress": progress, "cancelled": cancelled}
+    blocks = block_counts(capture, site, groups, phase, min_expected)
+    band = label_null(capture, blocks, how, **steer) if null == "labels" else fixed_load_null(blocks, how, **steer)
+    words = "labels of groups exchanged" if null == "labels" else "both groups drew from the site's own load"
     return IouCurveTable(
         site=chosen.sites[0],
         groups=chosen.groups,
@@ -159,22 +165,21 @@ def iou_curve_table(
         second=second,
         iou=values,
         chance=chance,
-        null_mean=np.where(empty, np.nan, mean),
-        null_low=np.where(empty, np.nan, low),
-        null_high=np.where(empty, np.nan, high),
-        area=area,
+        null_mean=band.mean[0, :, :experts],
+        null_low=band.low[0, :, :experts],
+        null_high=band.high[0, :, :experts],
+        area=values[..., :last].mean(axis=-1),
         area_chance=chance[..., :last].mean(axis=-1),
-        area_null=np.where(empty, np.nan, mean)[..., :last].mean(axis=-1),
-        p_low=p_low,
-        p_high=p_high,
+        area_null=band.mean[0, :, -1],
+        p_low=band.p_low[0, :, -1],
+        p_high=band.p_high[0, :, -1],
         n=chosen.tokens[0],
         few=chosen.few[0],
         draws=draws,
         all_groups=chosen.all_groups,
         caption=(
             f"Intersection over union of two groups' most used experts by size of the set at site {chosen.sites[0].id}; "
-            f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}; dotted: two random sets; band: both "
-            f"groups drew from the site's own load ({draws} "
-            f"draws){few_phrase(chosen.few, min_expected)}; shared experts do not prove shared computation."
+            f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}; dotted: two random sets; band: {words} "
+            f"({draws} draws){few_phrase(chosen.few, min_expected)}; shared experts do not prove shared computation."
         ),
     )

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis.saturation import shared_share
-from workbench.analysis.select import _names, groups_with_tokens, strand_numbers
+from workbench.analysis.select import MIN_EXPECTED, _names, groups_with_tokens, strand_numbers
+from workbench.analysis.tables import site_group_frame
 from workbench.analysis.token_rows import chosen_sites, need_rows, read_choices, read_rows
 from workbench.analysis.words import tokens_phrase
 from workbench.capture import Capture, Group, Site
@@ -45,18 +46,9 @@ class RepetitionTable:
 
     def frame(self) -> pd.DataFrame:
         """A row for every site and group."""
-        site, group = (index.ravel() for index in np.indices(self.n.shape))
-        columns = ("first", "first_chance", "shared", "shared_chance", "any", "any_chance")
-        return pd.DataFrame(
-            {
-                "site": np.array([where.id for where in self.sites], dtype=object)[site],
-                "layer": np.array([where.layer for where in self.sites])[site],
-                "group": np.array([where.name for where in self.groups], dtype=object)[group],
-                **{name: getattr(self, name).ravel() for name in columns},
-                "n_pairs": self.n.ravel(),
-                "few_tokens": self.few.ravel(),
-            }
-        )
+        names = ("first", "first_chance", "shared", "shared_chance", "any", "any_chance")
+        columns = {name: getattr(self, name) for name in names} | {"n_pairs": self.n, "few_tokens": self.few}
+        return site_group_frame(self.sites, self.groups, columns)
 
 
 def repetition_table(
@@ -106,7 +98,7 @@ def repetition_table(
             out["shared_chance"][s, g] = loads[0] @ loads[1] / site.top_k
             drawn = random.integers(0, at.size, size=(2, CHANCE_PAIRS))
             out["any_chance"][s, g] = (shared_share(left[drawn[0]], right[drawn[1]], site.top_k) > 0).mean()
-    few = n < 5 * np.array([[site.experts] for site in places])
+    few = n < MIN_EXPECTED * np.array([[site.experts] for site in places])
     return RepetitionTable(
         sites=places,
         groups=tuple(capture.manifest.groups[number] for number in numbers),

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from workbench.analysis.intervals import resample_weights
+from workbench.analysis.select import _names, few_tokens, groups_with_tokens, strand_numbers
+from workbench.analysis.tables import site_group_frame
 from workbench.analysis.token_rows import (
     Rows,
     chosen_sites,
@@ -33,7 +35,7 @@ class SaturationTable:
         names: of the C captures compared with `last`.
         value, low, high: share of equal experts, 0 to 1, with its 95 % interval over blocks of documents.
         chance: the share if the two choices of a token had nothing to do with each other, from both loads.
-        n: int64 [C, S, G] tokens compared.
+        n: int64 [C, S, G] tokens compared. few: bool [C, S, G], too few of them. strand: int64 [S].
     """
 
     names: tuple[str, ...]
@@ -45,22 +47,30 @@ class SaturationTable:
     high: np.ndarray
     chance: np.ndarray
     n: np.ndarray
+    few: np.ndarray
+    strand: np.ndarray
     all_groups: tuple[Group, ...]
     caption: str
 
     def frame(self) -> pd.DataFrame:
         """A row for every capture, site and group."""
-        capture, site, group = (index.ravel() for index in np.indices(self.value.shape))
-        return pd.DataFrame(
-            {
-                "capture": np.array(self.names, dtype=object)[capture],
-                "against": self.last,
-                "site": np.array([where.id for where in self.sites], dtype=object)[site],
-                "layer": np.array([where.layer for where in self.sites])[site],
-                "group": np.array([where.name for where in self.groups], dtype=object)[group],
-                **{name: getattr(self, name).ravel() for name in ("value", "low", "high", "chance")},
-                "n_tokens": self.n.ravel(),
-            }
+        parts = []
+        for at, name in enumerate(self.names):
+            columns = {column: getattr(self, column)[at] for column in ("value", "low", "high", "chance")}
+            columns |= {"n_tokens": self.n[at], "few_tokens": self.few[at]}
+            parts.append(site_group_frame(self.sites, self.groups, columns, {"capture": name, "against": self.last}))
+        return pd.concat(parts, ignore_index=True)
+
+    def summary(self, capture: int = 0) -> str:
+        """One sentence: how much of the later routing is there already, and where least."""
+        value = np.where(self.few[capture], np.nan, self.value[capture])
+        if not np.isfinite(value).any():
+            return f"Nothing can be said of {self.names[capture]}: every cell has too few tokens."
+        site, group = np.unravel_index(np.nanargmin(value), value.shape)
+        return (
+            f"On average {np.nanmean(value):.0%} of a token's experts in {self.last} are chosen by {self.names[capture]} already, where "
+            f"unrelated choices of the same loads would share {np.nanmean(self.chance[capture]):.0%}; fewest at {self.sites[site].id} for "
+            f"{self.groups[group].name} ({value[site, group]:.0%}); equal experts do not prove that they compute the same."
         )
 
 
@@ -77,19 +87,18 @@ def saturation_table(
     groups: str | Sequence[str] | None = None,
     *,
     names: Sequence[str] | None = None,
+    last_name: str | None = None,
     resamples: int = 500,
     seed: int = 0,
 ) -> SaturationTable:
     """Saturation of captures of the same tokens against the last one.
 
     Args:
-        captures: of earlier checkpoints. names: for them, default their own.
+        captures: of earlier checkpoints. names, last_name: for them and the last one, default their own.
 
     Raises:
         CaptureError: without token rows, or if sites, documents or token ids of two captures differ.
     """
-    from workbench.analysis.select import _names, groups_with_tokens
-
     for capture in (*captures, last):
         need_rows(capture, "Router saturation")
     places = chosen_sites(last, sites)
@@ -130,7 +139,7 @@ def saturation_table(
                     low[c, s, g], high[c, s, g] = np.quantile(drawn, (0.025, 0.975))
     return SaturationTable(
         names=tuple(names) if names is not None else tuple(capture.name for capture in captures),
-        last=last.name,
+        last=last_name or last.name,
         sites=places,
         groups=tuple(last.manifest.groups[number] for number in numbers),
         value=value,
@@ -138,9 +147,11 @@ def saturation_table(
         high=high,
         chance=chance,
         n=n,
+        few=np.stack([few_tokens(one, places) for one in n]) if len(n) else n.astype(bool),
+        strand=strand_numbers(places),
         all_groups=last.manifest.groups,
         caption=(
-            f"Share of a token's experts that '{last.name}' chooses for it too, {tokens_phrase(n)}, with "
+            f"Share of a token's experts that '{last_name or last.name}' chooses for it too, {tokens_phrase(n)}, with "
             "95% intervals over blocks of documents; dotted: what unrelated choices of the same loads would share; "
             "equal experts do not prove "
             "that they compute the same in both checkpoints."

@@ -71,6 +71,12 @@ def few_choices(count: np.ndarray, mask: np.ndarray, min_expected: float = MIN_E
     return count.sum(axis=-1) < min_expected * experts
 
 
+def few_tokens(n: np.ndarray, sites: Sequence[Site], min_expected: float = MIN_EXPECTED) -> np.ndarray:
+    """Whether n tokens give an even load fewer than `min_expected` choices an expert: n [S, ...] -> bool [S, ...]."""
+    needed = np.array([min_expected * (site.experts - site.identity_experts) / site.top_k for site in sites])
+    return n < needed.reshape(-1, *[1] * (n.ndim - 1))
+
+
 def select(
     capture: Capture,
     sites: str | Sequence[str] | None = None,

@@ -20,7 +20,7 @@ class HeatmapTable:
     """One number for every expert of every site, of one group.
 
     Attributes:
-        measure: "utilisation", "share", "mass" or "specialisation".
+        measure: "utilisation", "share", "mass", "specialisation" or "difference" (of two captures).
         unit: what the numbers are in, for an axis or a colour bar.
         centre: the level of "nothing special" (utilisation and mass 1, specialisation 0), or None where it differs by site.
         sites: S sites.
@@ -255,6 +255,24 @@ class CoactivationTable:
                 "few_tokens": self.few[first, second],
             }
         )
+
+
+def site_group_frame(
+    sites: tuple[Site, ...],
+    groups: tuple[Group, ...],
+    columns: dict[str, np.ndarray],
+    leading: dict[str, Any] | None = None,
+) -> pd.DataFrame:
+    """A row for every site and group of arrays [S, G]; `leading` columns of one value stand first."""
+    site, group = (index.ravel() for index in np.indices((len(sites), len(groups))))
+    return pd.DataFrame(
+        {
+            **(leading or {}),
+            **_site_columns(sites, site),
+            "group": _take([one.name for one in groups], group),
+            **{name: values.ravel() for name, values in columns.items()},
+        }
+    )
 
 
 def _site_columns(sites: tuple[Site, ...], index: np.ndarray) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from workbench.analysis.select import few_tokens, strand_numbers
 from workbench.analysis.token_rows import Rows, chosen_sites, need_rows, read_choices, read_column, read_rows
 from workbench.analysis.words import tokens_phrase
 from workbench.capture import Capture, CaptureError, Site
@@ -29,7 +30,8 @@ class VocabularyTable:
         by: "input", "next" or "predicted".
         value: float64 [S], mean over token ids of the highest share that one expert has of the id's tokens, 0 to 1.
         chance: float64 [S], the same when ids are shuffled over tokens: the highest of many shares is high by chance already.
-        ids: int64 [S], token ids that were counted. n: int64 [S], tokens of these ids.
+        ids: int64 [S], token ids that were counted. n: int64 [S], tokens of these ids. few: bool [S], too few of them.
+        group: the one group whose tokens were counted, or None for all. strand: int64 [S].
         top: a row for each site and of its most bound (token id, expert): site, token_id, expert, share, n_tokens.
     """
 
@@ -39,6 +41,9 @@ class VocabularyTable:
     chance: np.ndarray
     ids: np.ndarray
     n: np.ndarray
+    few: np.ndarray
+    group: str | None
+    strand: np.ndarray
     top: pd.DataFrame
     caption: str
 
@@ -53,6 +58,7 @@ class VocabularyTable:
                 "chance": self.chance,
                 "token_ids": self.ids,
                 "n_tokens": self.n,
+                "few_tokens": self.few,
             }
         )
 
@@ -137,6 +143,9 @@ def vocabulary_table(
         chance=chance,
         ids=ids_seen,
         n=n,
+        few=few_tokens(n, places),
+        group=group,
+        strand=strand_numbers(places),
         top=pd.concat(tops, ignore_index=True)
         if tops
         else pd.DataFrame(columns=["site", "token_id", "expert", "share", "n_tokens"]),

@@ -17,8 +17,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.analysis.tables import BalanceTable, CoactivationTable, OverlapTable, UtilisationTable
-from workbench.figures.interactive_heatmap import coloured, heatmap, legend_square, plotly_scale, specialisation
+from workbench.analysis.tables import BalanceTable, CoactivationTable, UtilisationTable
+from workbench.figures.interactive_heatmap import coloured, heatmap, legend_square, specialisation, veil
+from workbench.figures.interactive_overlap import overlap
+from workbench.figures.marks import CellMarks, ShareMarks
 from workbench.figures.style import (
     ABSENT_COLOUR,
     FEW_COLOUR,
@@ -26,7 +28,6 @@ from workbench.figures.style import (
     balance_range,
     coactivation_scale,
     group_styles,
-    overlap_scale,
     site_axis,
     site_labels,
     site_places,
@@ -37,15 +38,14 @@ from workbench.figures.style import (
 
 __all__ = ["balance", "coactivation", "heatmap", "overlap", "specialisation", "utilisation"]
 
-MOST_CELL_TEXTS = 12  # groups up to which an overlap panel prints its numbers
 
-
-def utilisation(table: UtilisationTable, *, same_scale: bool = False) -> go.Figure:
+def utilisation(table: UtilisationTable, *, same_scale: bool = False, marks: ShareMarks | None = None) -> go.Figure:
     """Share of tokens by expert, a column a site and a row a group (Figure 8 of the ERNIE 5.0 report).
 
     Args:
         table: from analysis.load.utilisation_table.
         same_scale: one y range for all groups; otherwise one for each group (row), as in the report.
+        marks: from figures.marks; the null's band is drawn, and bars inside it are pale.
 
     Returns:
         A figure with a bar trace for every site and group that has tokens; the dashed line in each panel is chance, k / E.
@@ -71,7 +71,11 @@ def utilisation(table: UtilisationTable, *, same_scale: bool = False) -> go.Figu
             axis = figure.get_subplot(row + 1, column + 1)
             few, n = bool(table.few[column, row]), int(table.n[column, row])
             if n:
-                figure.add_trace(_bars(table, column, row, style.colour, style.hatch), **at)
+                bars = _bars(table, column, row, style.colour, style.hatch)
+                if marks is not None:
+                    _mark_bars(bars, marks, column, row, site.experts)
+                    figure.add_trace(_null_steps(marks, column, row, site.experts), **at)
+                figure.add_trace(bars, **at)
                 figure.add_trace(
                     go.Scatter(
                         x=[-0.5, site.experts - 0.5],
@@ -133,6 +137,43 @@ def _bars(table: UtilisationTable, column: int, row: int, colour: str, hatch: st
     )
 
 
+MOST_BARS = 64  # experts up to which every bar has its interval
+
+
+def _mark_bars(bars: go.Bar, marks: ShareMarks, column: int, row: int, experts: int) -> None:
+    """Bars inside the null's band pale, and the interval of each where there is room."""
+    bars.marker.opacity = np.where(marks.sure[column, row, :experts], 1.0, 0.4).tolist()
+    if experts > MOST_BARS:
+        return
+    value = np.asarray(bars.y)
+    bars.error_y = {
+        "type": "data",
+        "symmetric": False,
+        "array": np.maximum(100 * marks.high[column, row, :experts] - value, 0),
+        "arrayminus": np.maximum(value - 100 * marks.low[column, row, :experts], 0),
+        "width": 0,
+        "thickness": 1,
+        "color": NEUTRAL,
+    }
+
+
+def _null_steps(marks: ShareMarks, column: int, row: int, experts: int) -> go.Scatter:
+    """The null's band as steps as wide as the bars."""
+    edges = np.repeat(np.arange(experts + 1) - 0.5, 2)[1:-1]
+    low, high = (100 * np.repeat(ends[column, row, :experts], 2) for ends in (marks.null_low, marks.null_high))
+    return go.Scatter(
+        x=np.concatenate([edges, edges[::-1]]),
+        y=np.concatenate([high, low[::-1]]),
+        fill="toself",
+        fillcolor="rgba(122,127,135,0.35)",
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        name="null",
+        showlegend=False,
+    )
+
+
 def _panel_note(figure: go.Figure, row: int, column: int, text: str) -> None:
     """A grey remark in a panel's upper right corner; the panel is named by its axes."""
     subplot = figure.get_subplot(row + 1, column + 1)
@@ -146,104 +187,6 @@ def _panel_note(figure: go.Figure, row: int, column: int, text: str) -> None:
         font={"size": 11, "color": NEUTRAL},
         xanchor="right",
         yanchor="top",
-    )
-
-
-def overlap(table: OverlapTable) -> go.Figure:
-    """IoU of the top sets of every pair of groups, a panel a site (Figure 9 of the ERNIE 5.0 report).
-
-    Args:
-        table: from analysis.overlap.overlap_table.
-
-    Returns:
-        A figure with a heat map for each site on one scale from 0 to 1, chance marked on the colour bar, the diagonal blank.
-    """
-    names = [escape(group.name) for group in table.groups]
-    panels, size = len(table.sites), len(names)
-    columns = min(3, panels)
-    rows = -(-panels // columns)
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=[
-            f"{escape(site_title(site))}<br><sup>{wanted} of {_real(site)} experts, chance {chance:.2f}</sup>"
-            for site, wanted, chance in zip(table.sites, table.wanted, table.even_chance, strict=True)
-        ],
-        horizontal_spacing=0.06,
-        vertical_spacing=0.28 / rows,
-        shared_yaxes=True,
-    )
-    for index in range(panels):
-        at = {"row": index // columns + 1, "col": index % columns + 1}
-        few = table.few[index][:, None] | table.few[index][None, :]
-        figure.add_trace(_overlap_cells(table, index, few, names), **at)
-        if (few & ~np.eye(size, dtype=bool)).any():
-            grey = np.where(few & ~np.eye(size, dtype=bool), 1.0, np.nan)
-            figure.add_trace(
-                go.Heatmap(
-                    z=grey,
-                    x=names,
-                    y=names,
-                    colorscale=[[0, FEW_COLOUR], [1, FEW_COLOUR]],
-                    showscale=False,
-                    hoverinfo="skip",
-                    name="few",
-                ),
-                **at,
-            )
-        subplot = figure.get_subplot(at["row"], at["col"])
-        subplot.yaxis.update(autorange="reversed", showgrid=False)
-        subplot.xaxis.update(showgrid=False, tickangle=-40)
-    scale = overlap_scale(table, 0)
-    figure.update_layout(
-        height=150 + rows * int(np.clip(60 + 40 * size, 220, 620)),
-        margin={"l": 90, "r": 20, "t": 70, "b": 90},
-        coloraxis={
-            "cmin": 0,
-            "cmax": 1,
-            "colorscale": plotly_scale(scale.colours),
-            "colorbar": {
-                "title": {"text": scale.title, "side": "right"},
-                "tickvals": list(scale.ticks),
-                "ticktext": list(scale.labels),
-                "thickness": 14,
-                "outlinewidth": 0,
-            },
-        },
-    )
-    return figure
-
-
-def _real(site: object) -> int:
-    return site.experts - site.identity_experts  # type: ignore[attr-defined]
-
-
-def _overlap_cells(table: OverlapTable, index: int, few: np.ndarray, names: list[str]) -> go.Heatmap:
-    size = len(names)
-    data = np.empty((size, size, 6), dtype=object)
-    data[..., 0] = np.array(
-        [[f"{value:.2f}" if value == value else "none" for value in row] for row in table.chance[index]]
-    )
-    data[..., 1], data[..., 2] = table.size[index][:, None], table.size[index][None, :]
-    data[..., 3], data[..., 4] = table.n[index][:, None], table.n[index][None, :]
-    data[..., 5] = np.where(few, "<br>few tokens: not to be read", "")
-    printed = size <= MOST_CELL_TEXTS
-    return go.Heatmap(
-        name=table.sites[index].id,
-        z=np.where(few, np.nan, table.iou[index]) if few.all() else table.iou[index],
-        x=names,
-        y=names,
-        coloraxis="coloraxis",
-        customdata=data,
-        hoverongaps=False,
-        text=[[f"{value:.2f}" if value == value else "" for value in row] for row in table.iou[index]]
-        if printed
-        else None,
-        texttemplate="%{text}" if printed else None,
-        hovertemplate=(
-            "<b>%{y} and %{x}</b><br>IoU %{z:.3f}, chance %{customdata[0]}<br>top sets of %{customdata[1]} and %{customdata[2]} experts"
-            "<br>n = %{customdata[3]:,} and %{customdata[4]:,} tokens%{customdata[5]}<extra></extra>"
-        ),
     )
 
 
@@ -326,12 +269,13 @@ def balance(table: BalanceTable) -> go.Figure:
     return figure
 
 
-def coactivation(table: CoactivationTable, *, limit: float | None = None) -> go.Figure:
+def coactivation(table: CoactivationTable, *, limit: float | None = None, marks: CellMarks | None = None) -> go.Figure:
     """Experts x experts of one site: how often two are chosen for the same token.
 
     Args:
         table: from analysis.coactivation.coactivation_table.
         limit: half range of the scale of lift in log2 units; default from the data.
+        marks: from figures.marks; pairs that go together as their loads alone make them are pale.
 
     Returns:
         A figure with one heat map, the diagonal blank, pairs with few tokens grey.
@@ -340,6 +284,9 @@ def coactivation(table: CoactivationTable, *, limit: float | None = None) -> go.
     figure = go.Figure()
     cells = coloured(scale)
     chosen = np.diagonal(table.pairs)
+    texts = np.round(table.values, 4).astype(object)
+    if marks is not None:
+        texts = np.vectorize(lambda value, note: f"{value:.4g}{note}", otypes=[object])(table.values, marks.notes)
     figure.add_trace(
         cells.update(
             hoverinfo=None,
@@ -352,7 +299,7 @@ def coactivation(table: CoactivationTable, *, limit: float | None = None) -> go.
                 ],
                 axis=-1,
             ),
-            text=np.round(table.values, 4),
+            text=texts,
             hovertemplate=(
                 f"<b>{escape(table.site.id)}, experts %{{y}} and %{{x}}</b><br>{table.normalise} %{{text}}"
                 "<br>%{customdata[0]:,} tokens chose both<br>%{customdata[1]:,} and %{customdata[2]:,} chose each, "
@@ -360,6 +307,8 @@ def coactivation(table: CoactivationTable, *, limit: float | None = None) -> go.
             ),
         )
     )
+    if marks is not None:
+        veil(figure, marks)
     if table.few.any():
         figure.add_trace(
             go.Heatmap(
@@ -384,7 +333,7 @@ def coactivation(table: CoactivationTable, *, limit: float | None = None) -> go.
             "text": f"Co-activation at {escape(site_title(table.site))}, n = {table.n:,} tokens",
             "font": {"size": 15},
         },
-        showlegend=bool(table.few.any()),
+        showlegend=bool(table.few.any() or marks is not None),
         legend={"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
         xaxis=axis | {"title": "expert", "range": [-0.5, experts - 0.5]},
         yaxis=axis | {"title": "expert", "range": [experts - 0.5, -0.5], "scaleanchor": "x"},

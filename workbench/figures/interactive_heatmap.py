@@ -16,9 +16,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from workbench.analysis.tables import HeatmapTable
+from workbench.figures.marks import VEIL, VEIL_STRENGTH, CellMarks
 from workbench.figures.style import (
     ABSENT_COLOUR,
     FEW_COLOUR,
+    SIGNED,
     Scale,
     column_of,
     heatmap_scale,
@@ -39,6 +41,7 @@ def heatmap(
     selected: tuple[str, int] | None = None,
     limit: float | None = None,
     height: int | None = None,
+    marks: CellMarks | None = None,
 ) -> go.Figure:
     """Sites x experts of one group: utilisation, share, gate weight or specialisation.
 
@@ -47,6 +50,7 @@ def heatmap(
         selected: (site id, expert) to frame.
         limit: half range of a diverging scale in log2 units; default from the data.
         height: in pixels; default from the number of sites.
+        marks: from figures.marks; cells within the null or noise are drawn pale.
 
     Returns:
         A figure whose trace "cells" carries customdata [site id, expert, number, count, share, n, note] for every cell.
@@ -55,9 +59,11 @@ def heatmap(
     rows, experts = table.values.shape
     figure = go.Figure()
     figure.add_trace(coloured(scale))
+    if marks is not None:
+        veil(figure, marks)
     _grey_rows(figure, table)
     _hatch(figure, table)
-    figure.add_trace(_cells(table))
+    figure.add_trace(_cells(table, None if marks is None else marks.notes))
     labels = site_labels(table.sites)
     ticks = thin_ticks(rows, 30)
     figure.update_layout(
@@ -67,7 +73,7 @@ def heatmap(
         clickmode="event+select",
         hovermode="closest",
         hoverdistance=200,  # px: a cell is hit anywhere, since its own marker is always the nearest
-        showlegend=bool(table.few.any() or not table.exists.all()),
+        showlegend=bool(table.few.any() or not table.exists.all() or marks is not None),
         legend={"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
         xaxis={
             "title": "expert",
@@ -125,6 +131,23 @@ def coloured(scale: Scale) -> go.Heatmap:
 def plotly_scale(colours: Sequence[str]) -> list[list[object]]:
     """Evenly spaced colours in Plotly's form."""
     return [[index / (len(colours) - 1), colour] for index, colour in enumerate(colours)]
+
+
+def veil(figure: go.Figure, marks: CellMarks) -> None:
+    """A pale cover over the cells that cannot be told from the null or from noise, and its entry in the legend."""
+    figure.add_trace(
+        go.Heatmap(
+            name="veil",
+            z=np.where(marks.veil, 1.0, np.nan),
+            zmin=0,
+            zmax=1,
+            colorscale=[[0, VEIL], [1, VEIL]],
+            opacity=VEIL_STRENGTH,
+            showscale=False,
+            hoverinfo="skip",
+        )
+    )
+    figure.add_trace(legend_square(marks.label, VEIL).update(marker={"line": {"width": 1, "color": ABSENT_COLOUR}}))
 
 
 def _grey_rows(figure: go.Figure, table: HeatmapTable) -> None:
@@ -194,18 +217,20 @@ def legend_square(name: str, colour: str) -> go.Scatter:
     )
 
 
-def _cells(table: HeatmapTable) -> go.Scattergl:
+def _cells(table: HeatmapTable, notes: np.ndarray | None) -> go.Scattergl:
     """The transparent markers that take hover, click and selection."""
     row, expert = np.nonzero(table.exists)
     ids = np.array([site.id for site in table.sites], dtype=object)
     note = np.full(len(row), "", dtype=object)
     note[table.identity[row, expert]] = "<br>identity expert: holds no weights"
+    if notes is not None:
+        note = note + notes[row, expert]
     note[table.few[row]] = "<br>few tokens: not to be read"
     note[table.n[row] == 0] = "<br>no tokens of this group here"
     data = np.empty((len(row), 7), dtype=object)
     data[:, 0] = ids[row]
     data[:, 1] = expert
-    data[:, 2] = _words(table.values[row, expert], "{:+.2f}" if table.measure == "specialisation" else "{:.2f}")
+    data[:, 2] = _words(table.values[row, expert], "{:+.2f}" if table.measure in SIGNED else "{:.2f}")
     data[:, 3] = table.count[row, expert]
     data[:, 4] = _words(table.share[row, expert] * 100, "{:.2f} %")
     data[:, 5] = table.n[row]
@@ -214,6 +239,7 @@ def _cells(table: HeatmapTable) -> go.Scattergl:
         "utilisation": "load %{customdata[2]} times even<br>",
         "mass": "gate weight %{customdata[2]} times even<br>",
         "specialisation": "log2 of share over the others' share %{customdata[2]}<br>",
+        "difference": "log2 of load over the other's load %{customdata[2]}<br>",
         "share": "",
     }[table.measure]
     return go.Scattergl(

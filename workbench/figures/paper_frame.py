@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
+from workbench.figures.marks import VEIL, VEIL_STRENGTH, CellMarks
 from workbench.figures.style import ABSENT_COLOUR, FEW_COLOUR, NEUTRAL, Scale
 
 WIDTH = 7.1  # inches: the text width of two columns in the usual conference styles
@@ -80,14 +81,23 @@ def cover(axes: Axes, left: float, top: float, right: float, bottom: float, kind
     axes.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, **looks[kind]))
 
 
-def cover_legend(figure: Figure, kinds: Sequence[str]) -> None:
-    """Says what grey and hatching mean, under the panels, if any was drawn."""
+def veil(axes: Axes, marks: CellMarks) -> None:
+    """A pale cover over the cells that cannot be told from the null or from noise."""
+    cover = np.zeros((*marks.veil.shape, 4))
+    cover[marks.veil] = (*to_rgb(VEIL), VEIL_STRENGTH)
+    axes.imshow(cover, aspect="auto" if axes.get_aspect() == "auto" else "equal", interpolation="nearest")
+
+
+def cover_legend(figure: Figure, kinds: Sequence[str], pale: str | None = None) -> None:
+    """Says what grey, hatching and pale cells (`pale` in words) mean, under the panels, if any was drawn."""
     looks = {
         "few": Patch(facecolor=FEW_COLOUR, label="few tokens"),
         "absent": Patch(facecolor="white", edgecolor=ABSENT_COLOUR, hatch="/////", linewidth=0, label="no such expert"),
         "empty": Patch(facecolor="white", edgecolor=ABSENT_COLOUR, hatch="xxxxx", linewidth=0, label="no tokens"),
     }
     shown = [looks[kind] for kind in looks if kind in kinds]
+    if pale is not None:
+        shown.append(Patch(facecolor=VEIL, edgecolor=ABSENT_COLOUR, linewidth=0.4, label=pale))
     if shown:
         figure.legend(handles=shown, loc="outside lower center", ncols=len(shown), fontsize=NORMAL, frameon=False)
 

@@ -17,6 +17,7 @@ from math import floor, log10
 
 import numpy as np
 
+from workbench.analysis.affinity import AffinityTable
 from workbench.analysis.load import BALANCE_MEASURES
 from workbench.analysis.tables import BalanceTable, CoactivationTable, HeatmapTable, OverlapTable, UtilisationTable
 from workbench.capture import Group, Site
@@ -28,6 +29,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")  # Plotly's names
 HATCHES = ("", "/", "x", ".")  # Plotly's pattern shapes; matplotlib takes them too
 MARKERS = ("circle", "square", "diamond", "triangle-up")
 
+SIGNED = ("specialisation", "difference")  # measures that are a log2 already
 FEW_COLOUR = "#BDBDBD"
 ABSENT_COLOUR = "#8A8A8A"  # colour of the hatching on a white or dark ground
 
@@ -104,7 +106,7 @@ def heatmap_scale(tables: Sequence[HeatmapTable], limit: float | None = None) ->
     readable = np.concatenate([table.values[~table.few].ravel() for table in tables])
     if tables[0].centre is None:
         return [_percent_scale(table.values, readable, table.unit) for table in tables]
-    plain = tables[0].measure == "specialisation"  # already a log2
+    plain = tables[0].measure in SIGNED
     half = _half_range(readable if plain else _log2(readable), limit)
     return [_log2_scale(table.values if plain else _log2(table.values), half, table.unit) for table in tables]
 
@@ -125,6 +127,13 @@ def coactivation_scale(table: CoactivationTable, limit: float | None = None) -> 
     top = float(np.nanmax(readable, initial=1.0))
     ticks = round_ticks(top)
     return Scale(table.values, 0.0, top, None, ticks, tuple(f"{tick:,.0f}" for tick in ticks), table.unit)
+
+
+def affinity_scale(table: AffinityTable, limit: float = 3.0) -> Scale:
+    """Scale of the affinity to the next site: log2 of lift around 1, unrelated."""
+    scale = _log2_scale(_log2(table.lift), limit, "lift")
+    labels = tuple("1 (unrelated)" if label == "1 (even)" else label for label in scale.labels)
+    return Scale(scale.colour, scale.low, scale.high, scale.centre, scale.ticks, labels, "lift, times unrelated")
 
 
 def overlap_scale(table: OverlapTable, index: int) -> Scale:
@@ -252,6 +261,7 @@ def column_of(table: HeatmapTable) -> str:
         "share": "Share of tokens",
         "mass": "Gate weight",
         "specialisation": "Specialisation",
+        "difference": "Difference in load",
     }[table.measure]
 
 
