@@ -127,6 +127,10 @@ def family_folder(module: Any) -> str | None:
 def promise_of(root: Any, block: Any, router: Any) -> Promise:
     """What the router of this block promises; an empty promise for a family that is not in the table."""
     folder = family_folder(router) or family_folder(block)
+    stated = getattr(router, "gate_promise", None)
+    if folder is None and isinstance(stated, tuple) and len(stated) == 2:
+        # A model of one's own says it itself: (score function, rule), words of this table (docs/probe.md).
+        return _promise(str(stated[0]), str(stated[1]), 1.0, int(_attribute("top_k", router, block) or 1))
     if folder not in FAMILIES:
         return Promise()
     score, rule = FAMILIES[folder]

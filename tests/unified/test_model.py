@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from probes import RoutingProbe
+from probes import RoutingProbe, find_sites
 from tests.unified.toy import ToyTokenizers, toy_model, toy_samples
 from workbench.unified.batch import make_batch
 from workbench.unified.experts import MoeBlock
@@ -88,6 +88,12 @@ def test_probe_counts_the_six_groups() -> None:
             assert (capture.count[number, names.index(group)] == wanted).all(), (site.id, group)
     assert capture.manifest.excluded["text"]["padding"] == int((~real).sum())
     assert all(check.passed for check in capture.manifest.checks)
+
+
+def test_gate_weights_are_promised() -> None:
+    """The probe knows the gate of this model, so it checks that the weights of a token add up to 1."""
+    promises = [found.facts.promise for found in find_sites(toy_model())]
+    assert [(promise.score, promise.total) for promise in promises] == [("sigmoid + selection bias", 1.0)] * 5
 
 
 def test_plain_text_needs_no_layout() -> None:

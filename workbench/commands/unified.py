@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from workbench.commands.output import JsonOption, Output, quiet_libraries
+
+if TYPE_CHECKING:
+    from workbench.unified.generate import Generator
+    from workbench.unified.sampling import Sampling
 
 unified = typer.Typer(
     name="unified",
@@ -18,30 +24,99 @@ unified = typer.Typer(
     rich_markup_mode=None,
 )
 
-DataRoot = Annotated[Path, typer.Option("--data-root", help="Folder with fashion_mnist, mnist_t10k, fsdd and text; docs/data.md says where each is to be had.")]  # fmt: skip
+
+class Make(StrEnum):
+    """What is to be made."""
+
+    text = "text"
+    picture = "picture"
+    clip = "clip"
+    speech = "speech"
+
+
+DataRoot = Annotated[
+    Path,
+    typer.Option(
+        "--data-root",
+        help="Folder with fashion_mnist, mnist_t10k, noto_emoji, fsdd and text; docs/data.md says where each is to be had.",
+    ),
+]
+Checkpoint = Annotated[
+    Path, typer.Option("--checkpoint", help="Folder of a trained model, as `workbench unified train` writes it.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of everything that chance decides.")]
+
+
+@unified.command("tokenizers")
+def tokenizers(
+    data_root: DataRoot,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the trained tokenizers.")],
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, help="About how long; a fixed number of steps if not given.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the tokenizers of text, pictures, clips and sound, which the model is then trained on.
+
+    Example:
+
+    workbench unified tokenizers --data-root data --out my-tokenizers
+    """
+    from tqdm import tqdm
+
+    from workbench.unified.tokenizers.train import train_tokenizers
+
+    output = Output(as_json)
+    with tqdm(unit="step", leave=False, disable=None) as bar:
+
+        def progress(what: str, step: int, steps: int) -> None:
+            bar.set_description(what)
+            bar.total, bar.n = steps, step
+            bar.refresh()
+
+        report = train_tokenizers(data_root, out, seed, minutes, progress)
+    output.say(f"{out}: tokenizers of text, pictures and sound")
+    output.say(f"Next: workbench unified train --tokenizers {out} --data-root {data_root} --out my-run")
+    output.result({"out": str(out), **report})
 
 
 @unified.command("train")
 def train(
-    tokenizers: Annotated[Path, typer.Option("--tokenizers", help="Trained tokenizers, as `workbench unified tokenizers` writes them.")],
+    tokenizers: Annotated[
+        Path, typer.Option("--tokenizers", help="Trained tokenizers, as `workbench unified tokenizers` writes them.")
+    ],
     data_root: DataRoot,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run: log, captures, state to resume, model.")],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option("--folder", help="A folder of your own captioned pictures, sounds or clips; may be repeated."),
+    ] = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps of the whole run.")] = 2000,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
-    elastic: Annotated[bool, typer.Option("--elastic/--no-elastic", help="Run a smaller model in some steps, so that smaller ones can be cut out later.")] = True,
-    batch: Annotated[float, typer.Option("--batch", min=0.1, help="Factor on the samples a step and process.")] = 1.0,
+    elastic: Annotated[
+        bool,
+        typer.Option(
+            "--elastic/--no-elastic", help="Run a smaller model in some steps, so that smaller ones can be cut out."
+        ),
+    ] = True,
+    batch: Annotated[float, typer.Option("--batch", min=0.05, help="Factor on the samples a step and process.")] = 1.0,
     learning_rate: Annotated[float, typer.Option("--learning-rate", min=1e-6, help="Peak rate of AdamW.")] = 2e-3,
-    model: Annotated[str, typer.Option("--model-config", help="JSON object that overrides sizes, such as '{\"num_hidden_layers\": 9}'.")] = "{}",
-    bf16: Annotated[bool, typer.Option("--bf16", help="bf16 arithmetic (autocast); helps on a GPU, not on most CPUs.")] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of weights, order of the data and noise.")] = 0,
-    capture_every: Annotated[int, typer.Option("--capture-every", min=0, help="Steps between captures of the held-out samples; 0 for none.")] = 0,
-    save_minutes: Annotated[float, typer.Option("--save-minutes", min=0.1, help="Time between states on disk.")] = 4.0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda.")] = "auto",
+    model_config: Annotated[
+        str, typer.Option("--model-config", help="JSON object that overrides sizes, such as '{\"hidden_size\": 384}'.")
+    ] = "{}",
+    bf16: Annotated[bool, typer.Option("--bf16", help="bf16 arithmetic: helps on a GPU, not on most CPUs.")] = False,
+    capture_every: Annotated[
+        int, typer.Option("--capture-every", min=0, help="Steps between captures of held-out samples; 0 for none.")
+    ] = 0,
+    save_minutes: Annotated[float, typer.Option("--save-minutes", min=0.05, help="Time between states on disk.")] = 4.0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    seed: Seed = 0,
     as_json: JsonOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Train the unified model, or go on after a stop or kill with --resume and the same options.
 
-    The Training page follows the run. On more than one device start it with torchrun, which needs no other option.
+    The Training page follows the run while it goes on. For several devices start it with torchrun; every process takes samples of its own.
 
     Examples:
 
@@ -58,26 +133,153 @@ def train(
 
     output = Output(as_json)
     bundle = Tokenizers.load(tokenizers)
-    samples = {task: max(1, round(count * batch)) for task, count in Recipe().samples.items()}
     recipe = Recipe(
         seed=seed,
-        model=_object(model),
-        samples=samples,
+        model=_object(model_config),
+        samples={task: max(1, round(count * batch)) for task, count in Recipe().samples.items()},
         learning_rate=learning_rate,
         bf16=bf16,
         elastic=Elastic() if elastic else None,
     )
     plan = Plan(steps=steps, resume=resume, capture_every=capture_every, save_minutes=save_minutes, device=device)
-    folder = run(Mixture(bundle, data_root, seed), bundle, out, recipe, plan, progress=not as_json)
-    output.say(f"{folder}: the trained model")
-    output.say(f"Next: workbench unified evaluate --checkpoint {folder} --data-root {data_root}")
-    output.result({"out": str(out), "model": str(folder), "steps": steps})
+    data = Mixture(bundle, data_root, seed, cache=out / "cache", folders=tuple(folders or ()))
+    model = run(data, bundle, out, recipe, plan, progress=not as_json)
+    output.say(f"{model}: the trained model")
+    output.say(f"Next: workbench unified evaluate --checkpoint {model} --data-root {data_root}")
+    output.result({"out": str(out), "model": str(model), "steps": steps})
 
 
-def _object(text: str) -> dict[str, object]:
+@unified.command("generate")
+def generate(
+    checkpoint: Checkpoint,
+    make: Annotated[Make, typer.Option("--make", help="What to make.")] = Make.text,
+    prompt: Annotated[
+        str, typer.Option("--prompt", help="Words: what to draw or say, or the beginning of a text.")
+    ] = "",
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--file", help="A picture, clip or sound to read, for --make text; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write: png for a picture, gif for a clip, wav for speech.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=256, help="How many to make.")] = 1,
+    frames: Annotated[int, typer.Option("--frames", min=1, max=64, help="Frames of a clip.")] = 4,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest text, or steps of speech.")] = 64,
+    temperature: Annotated[float, typer.Option("--temperature", help="Below 1 surer, above 1 more varied.")] = 0.7,
+    top_p: Annotated[float, typer.Option("--top-p", help="Share of the likeliest choices that is kept.")] = 1.0,
+    guidance: Annotated[float, typer.Option("--guidance", help="Pull toward the prompt; 1 is none.")] = 1.0,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest choice.")] = False,
+    seed: Seed = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a trained model read or make something.
+
+    Examples:
+
+    workbench unified generate --checkpoint runs/mine/model --make picture --prompt "a handwritten three" --out three.png
+
+    workbench unified generate --checkpoint runs/mine/model --file three.png
+
+    workbench unified generate --checkpoint runs/mine/model --make speech --prompt "george says seven" --out seven.wav
+    """
+    quiet_libraries()
+    from workbench.unified.checkpoint import load_checkpoint
+    from workbench.unified.generate import Generator
+    from workbench.unified.sampling import Sampling
+    from workbench.unified.segments import UnifiedError
+
+    output = Output(as_json)
+    settings = Sampling(temperature, top_p, guidance, greedy, seed)
+    if make is not Make.text and (out is None or not prompt.strip()):
+        raise UnifiedError(
+            f"Expected --prompt with what to make and --out with a file for the {make.value}, got less: give both."
+        )
+    generator = Generator(*load_checkpoint(checkpoint))
+    if make is Make.text:
+        result = _answer(generator, prompt, files or [], count, max_tokens, settings)
+        for text in result["texts"]:
+            output.say(text)
+    else:
+        assert out is not None
+        result = _made(generator, make, prompt, out, count, frames, max_tokens, settings)
+        for path in result["files"]:
+            output.say(path)
+    output.result({"checkpoint": str(checkpoint), "make": make.value, "prompt": prompt, **result})
+
+
+@unified.command("evaluate")
+def evaluate(
+    checkpoint: Checkpoint,
+    data_root: DataRoot,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most so many samples of every task; all if not given.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure reading and making on held-out data: accuracies beside their ceiling and chance, and bits a byte of text.
+
+    Example:
+
+    workbench unified evaluate --checkpoint runs/mine/model --data-root data --limit 200
+    """
+    quiet_libraries()
+    from workbench.unified.evaluate import evaluate as measure
+
+    output = Output(as_json)
+    found = measure(checkpoint, data_root, limit, seed, output.note)
+    if not as_json:
+        output.say(json.dumps(found, indent=1, default=str))
+    output.result(found)
+
+
+def _answer(
+    generator: Generator, prompt: str, files: list[Path], count: int, max_tokens: int, settings: Sampling
+) -> dict[str, Any]:
+    from workbench.unified.files import prompt_of_file
+    from workbench.unified.segments import Segment, Text
+
+    segments: list[Segment] = [prompt_of_file(path, generator.tokenizers) for path in files]
+    ids = tuple(generator.tokenizers.text.encode(prompt)) if prompt.strip() else ()
+    if ids:
+        segments.append(Text(ids))
+    texts = generator.answer([tuple(segments)] * count, max_tokens=max_tokens, settings=settings)
+    return {"texts": texts}
+
+
+def _made(
+    generator: Generator,
+    make: Make,
+    prompt: str,
+    out: Path,
+    count: int,
+    frames: int,
+    max_tokens: int,
+    settings: Sampling,
+) -> dict[str, Any]:
+    from workbench.unified.files import numbered, write_clip, write_picture, write_sound
+    from workbench.unified.segments import UnifiedError
+
+    paths, prompts = numbered(out, count), [prompt] * count
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if make is Make.picture:
+        for path, pixels in zip(paths, generator.draw(prompts, settings=settings), strict=True):
+            write_picture(pixels, path)
+    elif make is Make.clip:
+        for path, clip in zip(paths, generator.draw_clip(prompts, frames=frames, settings=settings), strict=True):
+            write_clip(clip, path)
+    else:
+        audio = generator.tokenizers.audio
+        for path, codes in zip(paths, generator.speak(prompts, max_steps=max_tokens, settings=settings), strict=True):
+            if not len(codes):
+                raise UnifiedError("Expected at least a step of sound, but the model said nothing: try another --seed.")
+            write_sound(audio.decode(codes), audio.sample_rate, path)
+    return {"files": [str(path) for path in paths]}
+
+
+def _object(text: str) -> dict[str, Any]:
     """A JSON object given as an option."""
-    import json
-
     from workbench.unified.segments import UnifiedError
 
     try:
