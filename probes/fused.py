@@ -1,7 +1,8 @@
 """Two cases in which a hook cannot see the choice itself: a fused block kernel, and a choice that had to be repeated.
 
 `RouterRerun`: kernels that replace a whole block (MegaBlocks, MXFP4 of gpt-oss) call neither router nor experts. The router is
-then run again on the block's own input, and the capture says "recomputed".
+then run again on the block's own input, and the capture says "recomputed". Only a block whose forward was replaced is watched
+for it, because two more hooks a layer would be most of the hooks that a decode step runs.
 `Witnesses`: where the probe repeated a choice (a linear gate beside a list of experts), the rows that each expert really
 received are counted beside it, and a difference fails the capture.
 """

@@ -294,7 +294,8 @@ class RoutingProbe:
                     self._seen[number] = adapter.seen(args, kwargs, facts)
 
             self._handles.append(facts.split.register_forward_pre_hook(divide, with_kwargs=True))
-        if facts.block is not None and facts.router is not None:
+        # A kernel puts a forward of its own on the block; where the class's own runs, it calls its router and experts.
+        if facts.block is not None and facts.router is not None and "forward" in vars(facts.block):
             self._handles += self.reruns.watch(number, lambda: self.frames.call(stack))
         self._handles += self.witnesses.watch(number, lambda: self.frames.call(stack) is not None)
 
