@@ -16,7 +16,7 @@ def note(source: str, sub_model: str, cut: Cut) -> str:
         "\n## Carved by the Unified Workbench\n\n"
         f"These weights are a part of `{source}`, taken out as `{sub_model}`: {len(cut.layers)} of {cut.layers_before} layers "
         f"(numbers {ranges(cut.layers)} of the original), {cut.experts_left} of {cut.experts_before} experts in each layer that has experts, "
-        f"{cut.top_k} experts a token. The values of the weights are unchanged; `{CARVE_FILE}` lists which experts are left. What the original's "
+        f"{cut.top_k} experts a token. The weights that are left were taken over unchanged; `{CARVE_FILE}` lists which experts are left. What the original's "
         "card says of its quality does not hold for this model; its licence does.\n"
     )
 

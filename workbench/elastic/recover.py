@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.elastic.errors import CarveError
 from workbench.elastic.texts import Batch, Scores, Texts, read_texts
-from workbench.models.files import weight_files
+from workbench.models.files import CONFIG_FILE, read_json, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -85,8 +85,6 @@ def recover(
     Raises:
         CarveError: if there are too few documents, the model is quantised, it was cancelled, or the loss is no number.
     """
-    import torch
-
     from workbench.models import LoadOptions, load_model
 
     training = [document for number, document in enumerate(documents) if number % HELD_OUT]
@@ -99,7 +97,7 @@ def recover(
     model: Any = loaded.model
     if getattr(model, "is_quantized", False):
         raise CarveError("A quantised checkpoint cannot be fine-tuned: carve without --recover, or from plain weights.")
-    stored = model.config.dtype if isinstance(model.config.dtype, torch.dtype) else None
+    stored = _stored_dtype(folder)
     read = {"group_by": "modality", "batch_size": options.batch_size, "max_length": options.max_length}
     texts = read_texts(loaded, training, **read)  # type: ignore[arg-type]
     check = read_texts(loaded, held_out, **read)  # type: ignore[arg-type]
@@ -117,6 +115,18 @@ def recover(
     (folder / "model.safetensors.index.json").unlink(missing_ok=True)
     model.save_pretrained(folder)
     return Recovery(options.steps, len(training), len(held_out), before, after)
+
+
+def _stored_dtype(folder: Path) -> torch.dtype | None:
+    """The number format that the folder's configuration names."""
+    import torch
+
+    config = read_json(folder / CONFIG_FILE)
+    for part in (config, config.get("text_config") or {}):
+        found = getattr(torch, str(part.get("dtype") or part.get("torch_dtype") or ""), None)
+        if isinstance(found, torch.dtype):
+            return found
+    return None
 
 
 def mean_loss(model: Any, texts: Texts) -> float:
