@@ -34,10 +34,11 @@ def legend_html(strongest: float) -> str:
 
 
 def _context(context: Context, examples: Examples, colours: dict[str, str]) -> str:
+    picked = examples.expert < 0  # tokens picked otherwise than by an expert have no gate weight to show
     group = context.group or "no group"
     mark = colours.get(group, "#7A7F87")
     pieces = "".join(
-        _piece(piece, examples.strongest, index == context.centre, context.position - context.centre + index)
+        _piece(piece, examples.strongest, index == context.centre, context.position - context.centre + index, picked)
         for index, piece in enumerate(context.pieces)
     )
     before, after = ("… " if context.cut_before else ""), (" …" if context.cut_after else "")
@@ -45,13 +46,13 @@ def _context(context: Context, examples: Examples, colours: dict[str, str]) -> s
     phase = "" if context.phase != "decode" else " · written"
     return (
         f'<div style="border-left:4px solid {mark};padding:0.15rem 0 0.15rem 0.6rem;margin:0 0 0.8rem 0">'
-        f'<div style="font-size:0.78rem;opacity:0.75;margin-bottom:0.15rem">{escape(_short(group))} · {where}{phase} · '
-        f"weight <b>{context.weight:.2f}</b></div>"
+        f'<div style="font-size:0.78rem;opacity:0.75;margin-bottom:0.15rem">{escape(_short(group))} · {where}{phase}'
+        f"{'' if picked else f' · weight <b>{context.weight:.2f}</b>'}</div>"
         f'<div style="line-height:1.65;white-space:pre-wrap;overflow-wrap:anywhere;font-size:0.92rem">{before}{pieces}{after}</div></div>'
     )
 
 
-def _piece(piece: Piece, strongest: float, centre: bool, position: int) -> str:
+def _piece(piece: Piece, strongest: float, centre: bool, position: int, picked: bool) -> str:
     text = piece.text
     if text is None:
         shown = _PATCH.get(piece.modality or "", "□")
@@ -60,7 +61,10 @@ def _piece(piece: Piece, strongest: float, centre: bool, position: int) -> str:
     style = _tint(piece.weight, strongest) if piece.chosen else ""
     if centre:
         style += "outline:2px solid rgba(128,128,128,0.9);font-weight:700;"
-    said = f"gate weight {piece.weight:.2f}" if piece.chosen else "this expert was not chosen"
+    if picked:
+        said = "picked" if piece.chosen else "not picked"
+    else:
+        said = f"gate weight {piece.weight:.2f}" if piece.chosen else "this expert was not chosen"
     return f'<span style="{style}border-radius:2px" title="token {position}: {said}">{shown}</span>'
 
 

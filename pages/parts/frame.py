@@ -38,6 +38,7 @@ def show() -> None:
         [
             st.Page(START, title="Start", icon=":material/home:", default=True),
             st.Page(ROUTING, title="Routing", icon=":material/grid_on:", url_path="routing"),
+            st.Page("pages/map.py", title="Map", icon=":material/scatter_plot:", url_path="map"),
             st.Page("pages/live.py", title="Live", icon=":material/play_circle:", url_path="live"),
             st.Page("pages/training.py", title="Training", icon=":material/show_chart:", url_path="training"),
         ]

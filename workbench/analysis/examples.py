@@ -6,6 +6,7 @@ not the capture. Letters: N token rows of the stack, K chosen experts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -72,7 +73,7 @@ class Examples:
 
     Attributes:
         site: id of the site.
-        expert: number of the expert.
+        expert: number of the expert; -1 where tokens were picked otherwise (`tokens_at`), and then a weight says nothing.
         group, phase: the filter, None for all.
         contexts: the examples shown, strongest first or in random order.
         found: kept token rows that chose the expert and pass the filter.
@@ -200,9 +201,51 @@ def tokens_behind(
     )
 
 
-def _read(capture: Capture, stack: str, site_id: str) -> tuple[pa.Table, bool]:
+def tokens_at(
+    capture: Capture,
+    stack: str,
+    places: Sequence[tuple[str, int]],
+    limit: int = 50,
+    window: int = 24,
+    seed: int = 0,
+) -> Examples:
+    """Tokens named by document and position, each in its context, in a random order that a seed fixes.
+
+    Args:
+        capture: with token rows. stack: of the tokens.
+        places: (document, position) of each; those that the capture does not hold are passed over.
+        limit: most contexts to return. window: tokens shown before and after each.
+
+    Raises:
+        CaptureError: for a capture without token rows, or a stack that is not there.
+    """
+    table, has_text = _read(capture, stack)
+    documents, positions = _strings(table, "document"), table.column("position").to_numpy()
+    wanted = set(places)
+    chosen = np.array([place in wanted for place in zip(documents, positions.tolist(), strict=True)], dtype=bool)
+    hits = np.flatnonzero(chosen)
+    reading = _Reading(
+        table, chosen, chosen.astype(np.float32), _strings(table, "group"), _strings(table, "phase"), has_text
+    )
+    sampling = capture.manifest.sampling.get(stack)
+    return Examples(
+        site="",
+        expert=-1,
+        group=None,
+        phase=None,
+        contexts=reading.contexts(np.random.default_rng(seed).permutation(hits), limit, window),
+        found=int(hits.size),
+        rows=table.num_rows,
+        kept=sampling.kept if sampling is not None else table.num_rows,
+        seen=sampling.seen if sampling is not None else table.num_rows,
+        strongest=1.0 if hits.size else 0.0,
+        has_text=has_text,
+    )
+
+
+def _read(capture: Capture, stack: str, site_id: str | None = None) -> tuple[pa.Table, bool]:
     """The columns needed, and whether the pieces are among them (a capture shared without text has none)."""
-    columns = [*_COLUMNS, f"experts_{site_id}", f"weights_{site_id}"]
+    columns = [*_COLUMNS, *([] if site_id is None else [f"experts_{site_id}", f"weights_{site_id}"])]
     try:
         return capture.read_tokens(stack, [*columns, "piece"]), True
     except (CaptureError, KeyError):

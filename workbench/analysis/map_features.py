@@ -55,7 +55,7 @@ class Features:
             position, token, group, modality, role, phase, expert of highest weight).
         seen: points that there are; the map shows N of them. unused: experts left out because nothing chose them.
         seed: of the sample.
-        says: what the distance of two points is, for a caption.
+        says: what describes a point, for a caption.
     """
 
     kind: Literal["experts", "tokens"]
@@ -121,7 +121,7 @@ def _by_load(capture: Capture, places: tuple[Site, ...]) -> tuple[np.ndarray, st
             "map them by co-activation or vocabulary."
         )
     rate = chosen.count / np.maximum(chosen.tokens, 1)[:, :, None]
-    return rate.transpose(0, 2, 1), f"how differently {len(chosen.groups)} groups use two experts"
+    return rate.transpose(0, 2, 1), f"the shares of {len(chosen.groups)} groups that choose them"
 
 
 def _by_vocabulary(capture: Capture, places: tuple[Site, ...]) -> tuple[np.ndarray, str]:
@@ -151,7 +151,7 @@ def _by_vocabulary(capture: Capture, places: tuple[Site, ...]) -> tuple[np.ndarr
         cell = np.where(kept, ids, 0) * len(often) + np.maximum(code, 0)[:, None]
         count = np.bincount(cell[kept], minlength=site.experts * len(often))
         made[index, : site.experts] = count.reshape(site.experts, len(often))
-    return made, f"how differently the {len(often):,} most frequent token ids reach two experts"
+    return made, f"the {len(often):,} most frequent token ids that reach them"
 
 
 def _by_coactivation(capture: Capture, places: tuple[Site, ...]) -> tuple[np.ndarray, str]:
@@ -172,7 +172,7 @@ def _by_coactivation(capture: Capture, places: tuple[Site, ...]) -> tuple[np.nda
         )
     pairs = square[capture.site_index(site.id), : site.experts, : site.experts].astype(np.float64)
     np.fill_diagonal(pairs, 0.0)
-    return pairs[None], "how differently two experts are combined with the others of the layer"
+    return pairs[None], "the experts of the layer that they are chosen with"
 
 
 def _expert_rows(capture: Capture, places: tuple[Site, ...], site: np.ndarray, expert: np.ndarray) -> pd.DataFrame:
@@ -273,12 +273,12 @@ def token_features(
         else eligible
     )
     if by == "experts":
-        matrix, says = _gate_weights(choices, places, at), "how differently two tokens weigh the experts"
+        matrix, says = _gate_weights(choices, places, at), "the gate weights that they give to the experts"
     elif by == "scores":
         if len(places) != 1:
             raise CaptureError("Router scores are mapped for one layer at a time: choose one layer.")
         scores = read_scores(capture, rows, places[0])[at].astype(np.float64)
-        matrix, says = scores - scores.mean(axis=1, keepdims=True), "how differently the router scores two tokens"
+        matrix, says = scores - scores.mean(axis=1, keepdims=True), "the scores that the router gives them"
     else:
         raise CaptureError(f"Tokens are mapped by experts or scores, not by '{by}': choose one of them.")
     return Features(

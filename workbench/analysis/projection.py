@@ -119,8 +119,8 @@ def pca_map(features: Features, groups: Sequence[Group]) -> MapTable:
         min_dist=None,
         groups=tuple(groups),
         caption=(
-            f"{_points(features)} by the two directions of most variance ({explained.sum():.0%} of it); near points are alike in {features.says}, "
-            "but points that lie apart only in the other directions fall together; closeness does not prove a like function."
+            f"{_points(features)} by the two directions of most variance ({explained.sum():.0%} of it) of {features.says}; points that differ "
+            "only in the other directions fall together, and closeness does not prove a like function."
         ),
     )
 
