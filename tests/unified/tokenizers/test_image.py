@@ -40,7 +40,8 @@ def test_each_scale_brings_the_sum_nearer_to_the_latent() -> None:
     latent = torch.randn(8, 6, 4, 4)
     bits = pyramid(latent, made.scales, made.amplitudes).bits
     apart = [
-        float((from_bits(bits[: k + 1], made.scales, made.amplitudes) - latent).square().mean()) for k in range(len(bits))
+        float((from_bits(bits[: k + 1], made.scales, made.amplitudes) - latent).detach().square().mean())
+        for k in range(len(bits))
     ]
     assert apart == sorted(apart, reverse=True)
 
@@ -108,9 +109,9 @@ def test_entropy_of_bits_by_hand() -> None:
 
 
 def test_training_draws_nearer_and_repeats_with_its_seed() -> None:
-    from tests.unified.small_data import shape
-
     import numpy as np
+
+    from tests.unified.small_data import shape
 
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 10

@@ -1,0 +1,215 @@
+"""The user's own captioned pictures, sounds and clips: a folder with captions, WebDataset shards, or a saved Hugging Face data set.
+
+A folder holds files and, for each, its caption: ``captions.jsonl`` (lines ``{"file": ..., "caption": ...}``), or a text file of the same name
+beside it (``cat.png``, ``cat.txt``). WebDataset shards are ``.tar`` files in which the members of one sample share a name. A folder that
+``datasets.save_to_disk`` wrote is read by that package, which is an optional one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from workbench.inputs.files import LIMITS, MB, kind_of
+from workbench.inputs.media import open_clip, open_image, open_sound
+from workbench.unified.data.clips import FRAMES
+from workbench.unified.data.pictures import SIDE
+from workbench.unified.segments import UnifiedError
+from workbench.unified.tokenizers.bundle import Tokenizers
+from workbench.unified.tokenizers.sound import RATE
+
+CAPTIONS = "captions.jsonl"
+MEDIA = ("image", "audio", "video")
+LONGEST_CAPTION = 400
+"""Characters; the rest of a longer caption is cut."""
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """One captioned file.
+
+    Attributes:
+        kind: ``image``, ``audio`` or ``video``.
+        values: uint8 [3, 32, 32], int16 codes [T, A], or uint8 [F, 3, 32, 32].
+        caption: its text, in lower case as the stories are.
+    """
+
+    kind: str
+    values: np.ndarray
+    caption: str
+
+
+def read_captioned(folder: Path, tokenizers: Tokenizers) -> list[Captioned]:
+    """Every captioned file of a folder, brought to the size and rate of the model.
+
+    Args:
+        folder: captioned files, WebDataset shards or a saved data set.
+        tokenizers: sounds are encoded by them.
+
+    Raises:
+        UnifiedError: nothing with a caption, or a broken listing.
+        workbench.inputs.InputError: a file that cannot be decoded; the sentence names it.
+    """
+    if not folder.is_dir():
+        raise UnifiedError(f"Expected a folder of captioned files, but there is no folder '{folder}': check the path.")
+    if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
+        found = list(_saved_dataset(folder, tokenizers))
+    elif shards := sorted(folder.glob("*.tar")):
+        found = [item for shard in shards for item in _shard(shard, tokenizers)]
+    else:
+        found = [_item(path, caption, tokenizers) for path, caption in _pairs(folder)]
+    if not found:
+        raise UnifiedError(
+            f"Expected captioned pictures, sounds or clips in '{folder}', but none has a caption: add {CAPTIONS}, or a .txt file of the same "
+            "name beside each."
+        )
+    return found
+
+
+def picture(path: Path) -> np.ndarray:
+    """Any picture as uint8 [3, 32, 32], cut to its middle square."""
+    return fit(np.asarray(open_image(path)))
+
+
+def clip(path: Path, frames: int = FRAMES) -> np.ndarray:
+    """Any clip as uint8 [F, 3, 32, 32]: frames spread over its length, the last one repeated where it has fewer."""
+    seen = open_clip(path, frames)
+    made = np.stack([fit(frame) for frame in seen])
+    return np.concatenate([made, np.repeat(made[-1:], frames - len(made), 0)]) if len(made) < frames else made
+
+
+def fit(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] as uint8 [3, 32, 32], its middle square scaled by area."""
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(pixels[top : top + side, left : left + side])
+    how = Image.Resampling.BOX if side > SIDE else Image.Resampling.BICUBIC
+    return np.asarray(square.resize((SIDE, SIDE), how)).transpose(2, 0, 1)
+
+
+def _pairs(folder: Path) -> Iterator[tuple[Path, str]]:
+    listing = folder / CAPTIONS
+    if listing.is_file():
+        for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                name, caption = str(row["file"]), str(row["caption"])
+            except (ValueError, KeyError, TypeError) as fault:
+                raise UnifiedError(
+                    f"Expected an object with 'file' and 'caption' in line {number} of '{listing}', but another came: mend that line."
+                ) from fault
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise UnifiedError(
+                    f"Expected a file below the folder in line {number} of '{listing}', but '{name}' leads out of it."
+                )
+            yield folder / name, caption
+        return
+    for path in sorted(folder.rglob("*")):
+        beside = path.with_suffix(".txt")
+        if path.is_file() and kind_of(path) in MEDIA and beside.is_file():
+            yield path, beside.read_text(encoding="utf-8", errors="replace")
+
+
+def _item(path: Path, caption: str, tokenizers: Tokenizers) -> Captioned:
+    kind = kind_of(path)
+    if kind not in MEDIA:
+        raise UnifiedError(
+            f"Expected a picture, sound or clip, but '{path.name}' is none by its suffix: leave it out of the captions."
+        )
+    if not path.is_file():
+        raise UnifiedError(f"Expected the captioned file '{path}', but it is missing: check {CAPTIONS}.")
+    if kind == "image":
+        values = picture(path)
+    elif kind == "video":
+        values = clip(path)
+    else:
+        values = tokenizers.audio.encode(open_sound(path, RATE), RATE)
+    return Captioned(kind, values, caption.strip().lower()[:LONGEST_CAPTION])
+
+
+def _shard(shard: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
+    """Samples of a WebDataset shard; a member is copied to a temporary file, so that every decoder sees a path."""
+    samples: dict[str, dict[str, bytes]] = {}
+    try:
+        with tarfile.open(shard) as archive:
+            for member in archive:
+                kind = kind_of(Path(member.name))
+                if not member.isfile() or (kind not in MEDIA and not member.name.endswith((".txt", ".json"))):
+                    continue
+                if member.size > LIMITS[kind if kind in MEDIA else "text"]:  # type: ignore[index]
+                    raise UnifiedError(
+                        f"'{member.name}' in '{shard.name}' has {member.size / MB:,.0f} MB, which is too much: make it smaller."
+                    )
+                file = archive.extractfile(member)
+                if file is not None:
+                    stem, _, suffix = member.name.partition(".")
+                    samples.setdefault(stem, {})[suffix.lower()] = file.read()
+    except (tarfile.TarError, OSError, EOFError) as fault:
+        raise UnifiedError(
+            f"Expected a WebDataset shard, but '{shard}' is no whole tar file: copy it again."
+        ) from fault
+    with tempfile.TemporaryDirectory() as folder:
+        for number, parts in enumerate(samples.values()):
+            caption = _caption(parts)
+            media = next((suffix for suffix in parts if kind_of(Path(f"x.{suffix}")) in MEDIA), None)
+            if caption is not None and media is not None:
+                path = Path(folder) / f"{number}.{media}"
+                path.write_bytes(parts[media])
+                yield _item(path, caption, tokenizers)
+                path.unlink()
+
+
+def _caption(parts: dict[str, bytes]) -> str | None:
+    if "txt" in parts:
+        return parts["txt"].decode("utf-8", "replace")
+    try:
+        found = json.loads(parts.get("json", b"{}"))
+        return str(found["caption"]) if "caption" in found else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _saved_dataset(folder: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
+    """Rows of a saved data set with a column ``image`` or ``audio`` and one ``caption`` or ``text``."""
+    try:
+        import datasets
+    except ImportError as fault:
+        raise UnifiedError(
+            f"Reading '{folder}' needs the package datasets, which is not installed: install it with `pip install datasets`, or "
+            f"write the files with a {CAPTIONS}."
+        ) from fault
+    loaded: Any = datasets.load_from_disk(str(folder))
+    for part in loaded.values() if isinstance(loaded, dict) else [loaded]:
+        if "audio" in part.column_names:  # the bytes as they are: decoding needs nothing beyond the workbench then
+            part = part.cast_column("audio", datasets.Audio(decode=False))
+        for row in part:
+            caption = row.get("caption", row.get("text"))
+            if caption is None:
+                continue
+            text = str(caption).strip().lower()[:LONGEST_CAPTION]
+            if row.get("image") is not None:
+                yield Captioned("image", fit(np.asarray(row["image"].convert("RGB"))), text)
+            elif row.get("audio") is not None:
+                yield Captioned("audio", tokenizers.audio.encode(_sound(row["audio"]), RATE), text)
+
+
+def _sound(value: dict[str, Any]) -> np.ndarray:
+    if value.get("bytes"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "sound"
+            path.write_bytes(io.BytesIO(value["bytes"]).getvalue())
+            return open_sound(path, RATE)
+    return open_sound(Path(str(value["path"])), RATE)
