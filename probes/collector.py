@@ -58,7 +58,7 @@ class Collector:
         self.left_out = [0] * len(sites)  # calls in which a sub-model had left out the layer of the site
         self.top_k = [site.site.top_k for site in sites]
         self._recorded = [False] * len(sites)
-        self.tallies: dict[tuple[int, int, int, torch.device], Tally] = {}
+        self._tallies: dict[tuple[int, int, int, torch.device], list[Tally]] = {}
         self.rows = [TokenRows(settings.max_tokens, settings.seed, self.documents.name) for _ in stacks]
         self._of_stack = [tuple(n for n, site in enumerate(sites) if site.site.stack == stack) for stack in stacks]
         widest = max((site.site.experts for site in sites), default=0)
@@ -69,6 +69,11 @@ class Collector:
         self._waiting_calls = 0
         self._labels = TokenLabels(settings, self.documents, self.groups)
         self._next_position: list[dict[int, int]] = [{} for _ in stacks]  # document -> tokens so far
+
+    @property
+    def tallies(self) -> list[Tally]:
+        """All counts so far."""
+        return [tally for same in self._tallies.values() for tally in same]
 
     # ------------------------------------------------------------------ coming in
     def add(self, calls: Sequence[Call]) -> None:
@@ -141,7 +146,7 @@ class Collector:
     def _count(
         self, stack: int, calls: list[Call], cells: Tensor, used: list[int], groups: int, kept: Tensor | None
     ) -> None:
-        whole: dict[tuple[int, torch.device, torch.dtype], list[tuple[int, Tensor, Tensor]]] = {}
+        whole: dict[tuple[int, int, torch.device, torch.dtype], list[tuple[int, Tensor, Tensor]]] = {}
         inside = cells if kept is None else cells[kept]
         for site, entries in self._by_site(calls).items():
             full = len(entries) == len(calls) and all(seen is None for _, _, seen in entries)
@@ -151,7 +156,7 @@ class Collector:
             if full:
                 if kept is not None:
                     ids, weights = ids[kept.to(ids.device)], weights[kept.to(ids.device)]
-                key = (self.sites[site].site.experts, ids.device, weights.dtype)
+                key = (self.sites[site].site.experts, ids.shape[-1], ids.device, weights.dtype)
                 whole.setdefault(key, []).append((site, ids, weights))
                 continue
             place = self._places(calls, entries).to(cells.device)
@@ -170,15 +175,28 @@ class Collector:
     ) -> None:
         site, ids, _ = members[0]
         experts, device = self.sites[site].site.experts, ids.device
-        key = (stack, experts, self.top_k[site], device)
-        tally = self.tallies.get(key)
+        key = (stack, experts, ids.shape[-1], device)
+        numbers = {number for number, _, _ in members}
+        # Sites of one tally have the same top-k; one that first runs with another (in a sub-model) gets a tally of its own.
+        tally = next((one for one in self._tallies.get(key, ()) if numbers <= set(one.sites)), None)
         if tally is None:
+            taken = {number for one in self._tallies.get(key, ()) for number in one.sites}
+            if numbers & taken and len(members) > 1:
+                for member in members:
+                    self._tally(stack, [member], cells, used, groups)
+                return
             same = tuple(
                 number
                 for number in self._of_stack[stack]
-                if self.sites[number].site.experts == experts and self.top_k[number] == self.top_k[site]
+                if number in numbers
+                or (
+                    number not in taken
+                    and self.sites[number].site.experts == experts
+                    and self.top_k[number] == ids.shape[-1]
+                )
             )
-            tally = self.tallies[key] = Tally(same, experts, self.top_k[site], device, self.coactivation)
+            tally = Tally(same, experts, ids.shape[-1], device, self.coactivation)
+            self._tallies.setdefault(key, []).append(tally)
         rows = torch.tensor([tally.sites.index(number) for number, _, _ in members], device=device)
         tally.add(
             rows,

@@ -167,7 +167,7 @@ def run_checks(collector: Collector, sites: tuple[Site, ...], failures: Mapping[
         expected = ran - collector.left_out[number]
         if expected > 0 and not collector.fired[number] and collector.sites[number].facts.split is None:
             fail(names[0], number, f"it never ran in {ran} forward passes of {site.stack}")
-    for tally in collector.tallies.values():
+    for tally in collector.tallies:
         _check_tally(collector, tally, fail, names)
     for number, detail in failures.items():
         fail(names[5], number, detail)
@@ -249,7 +249,7 @@ def _tables(
         for name in LOAD_DTYPES
     }
     square = np.zeros((len(sites), widest, widest), np.int64) if collector.coactivation else None
-    for tally in collector.tallies.values():
+    for tally in collector.tallies:
         for name in load:
             for pair, table in getattr(tally, name).items():
                 block, phase = divmod(pair, len(PHASES))

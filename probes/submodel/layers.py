@@ -40,11 +40,9 @@ class LeftOut:
     def __init__(self, layer: nn.Module, names: Sequence[str]) -> None:
         self._names = tuple(names)
         self._rest = _RETURNS.get(type(layer).__name__)
-        self._slots = tuple(
-            sorted(
-                {index for module in layer.modules() if isinstance(index := getattr(module, "layer_idx", None), int)}
-            )
-        )
+        # The number of the layer itself is no slot: LongCat-Flash has two attentions a layer, at slots 2i and 2i + 1.
+        numbers = (getattr(module, "layer_idx", None) for module in layer.modules() if module is not layer)
+        self._slots = tuple(sorted({number for number in numbers if isinstance(number, int)}))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = dict(zip(self._names, args, strict=False)) | kwargs
@@ -64,6 +62,8 @@ def leave_out(patches: Patches, layer: nn.Module) -> None:
 
     names = list(inspect.signature(type(layer).forward).parameters)[1:]
     patches.attribute(layer, "forward", LeftOut(layer, names))
+    if getattr(layer, "is_block_boundary", False):  # Inkling 2: the model would store the state before this layer
+        patches.attribute(layer, "is_block_boundary", False)
 
 
 def is_left_out(module: nn.Module) -> bool:

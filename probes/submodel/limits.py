@@ -119,6 +119,7 @@ def layer_limits(model: nn.Module, stack: Stack, stacks: Mapping[str, Stack]) ->
     fixed: dict[int, str] = dict(_declared(model, stack))
     needs: dict[int, list[tuple[int, str]]] = {}
     last_full: int | None = None
+    boundary: int | None = None
     stored: dict[Any, int] = {}
     for index, layer in enumerate(stack.layers):
         kind = type(layer).__name__
@@ -137,8 +138,12 @@ def layer_limits(model: nn.Module, stack: Stack, stacks: Mapping[str, Stack]) ->
                 needs.setdefault(index, []).append((source, "its keys and values"))
         elif getattr(attention, "store_full_length_kv", False):
             stored[sharing] = index
-        if hasattr(layer, "is_block_boundary") and layer.is_block_boundary:
-            fixed[index] = "it starts a block whose first state all later layers read again"
+        if getattr(layer, "is_block_boundary", False):
+            boundary = index
+            if index == 0:
+                fixed[0] = "it stores the embeddings, which all later layers read again"
+        elif boundary is not None:
+            needs.setdefault(index, []).append((boundary, "the start of its block"))
     return LayerLimits(
         fixed,
         {index: tuple(sources) for index, sources in needs.items()},
