@@ -93,7 +93,7 @@ def _chart(
         figure,
         key=name,
         on_select="rerun",
-        selection_mode=("points", "box", "lasso"),
+        selection_mode=("points", "lasso"),
         config={"displaylogo": False, "scrollZoom": True},
         alt=table.caption,
     )

@@ -48,21 +48,24 @@ def scatter(
                 },
                 selected={"marker": {"opacity": 1.0}},
                 unselected={"marker": {"opacity": 0.15}},
-                customdata=part.points[:, None],
+                # Lists: of an encoded array the browser gives back no list.
+                customdata=[[int(point)] for point in part.points],
                 text=[texts[index] for index in part.points],
                 hovertemplate="%{text}<extra></extra>",
             )
         )
     first, second = table.axes
+    ticks = table.explained is not None  # a position of UMAP is no number to be read
+    axis = {"zeroline": False, "showticklabels": ticks, "showgrid": ticks}
     figure.update_layout(
         height=height,
         margin={"l": 55, "r": 15, "t": 20, "b": 45},
         dragmode="lasso",
         hovermode="closest",
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "itemsizing": "constant"},
-        xaxis={"title": first, "zeroline": False, "showticklabels": table.explained is not None},
+        xaxis=axis | {"title": first},
         # One unit is as long in both directions: distances on the map are what it shows.
-        yaxis={"title": second, "zeroline": False, "showticklabels": table.explained is not None, "scaleanchor": "x"},
+        yaxis=axis | {"title": second, "scaleanchor": "x"},
     )
     return figure
 
