@@ -187,3 +187,15 @@ def test_balance_divides_by_moving_averages() -> None:
     nothing = torch.zeros(1, 4)
     means, weights = task_means(Losses(token, weight, nothing, nothing.bool()), torch.tensor([[0, 0, 1, -1]]))
     assert means[:2].tolist() == [7 / 4, 3] and weights[:3].tolist() == [4, 1, 0]
+
+
+def test_less_than_three_per_cent_active_trains(tmp_path: Path) -> None:
+    """The report's activation rate: 2 of 512 experts a token, router and everything else counted as active."""
+    sizes_of = {**sizes(), "num_hidden_layers": 3, "num_experts": 512, "moe_intermediate_size": 32}
+    run(tmp_path / "run", replace(RECIPE, model=sizes_of), replace(PLAN, steps=14))
+    losses = curve(tmp_path / "run")
+    assert np.mean([losses[step] for step in range(11, 15)]) < losses[1] - 0.05
+    weights = load_file(tmp_path / "run" / "state" / "weights.safetensors")
+    total = sum(value.numel() for value in weights.values())
+    idle = sum(value.numel() * (1 - 2 / 512) for name, value in weights.items() if ".experts." in name)
+    assert (total - idle) / total < 0.03
