@@ -28,6 +28,7 @@ _HOLDERS: WeakKeyDictionary[nn.Module, _Holder] = WeakKeyDictionary()
 
 _TWICE = {
     "probe": "This model is already watched by a probe of the same thread: leave that probe's block before you enter another.",
+    "forced": "Experts of this model are forced already in the same thread: leave that block before you force others.",
     "sub-model": "This model already runs as a sub-model in the same thread: leave that block before you apply another sub-model.",
 }
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Top folder or module -> what its files may never import (a prefix of the dotted name).
 FACES = ("app", "pages", "workbench.cli", "workbench.commands")
 STATE = ("workbench.session", "workbench.jobs", "workbench.live_runs")
-VIEWS = ("workbench.export", "workbench.report", "workbench.pictures", "workbench.figures")
+VIEWS = ("workbench.export", "workbench.export_compare", "workbench.report", "workbench.pictures", "workbench.figures")
 MODELS = (
     "workbench.models",
     "workbench.inputs",
@@ -24,6 +24,7 @@ MODELS = (
     "workbench.memory",
     "workbench.embedded",
     "workbench.elastic",
+    "workbench.causal",
     "workbench.training",
 )
 HEAVY = ("torch", "transformers")
@@ -45,6 +46,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/analysis": (*HEAVY, *SCREEN, "matplotlib", "probes", *FACES, *STATE, *VIEWS, *MODELS),
     "workbench/figures": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/export.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
+    "workbench/export_compare.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/report.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/pictures.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/models": (*SCREEN, *FACES, *STATE, *VIEWS),
@@ -55,6 +57,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/convert.py": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/unified": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/embedded": (*SCREEN, *FACES, *STATE, *VIEWS),
+    "workbench/causal": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/elastic": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/training": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/live": (*SCREEN, *FACES, *STATE, *VIEWS),
