@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +112,9 @@ class Part:
     draw: Callable[[], Figure] | None
     frame: pd.DataFrame | None
     caption: str
+
+
+Render = Callable[[Capture, Sequence[Part], Mapping[str, bytes]], str]
 
 
 def parts(capture: Capture, *, sites: Sequence[str] | None = None, groups: Sequence[str] | None = None) -> list[Part]:
@@ -266,6 +269,7 @@ def write_parts(
     names_of_parts: Sequence[str],
     overwrite: bool = False,
     progress: Progress | None = None,
+    render: Render | None = None,
 ) -> list[Path]:
     """Write figures with their numbers, captions and a report into a folder of their own, whole or not at all.
 
@@ -273,6 +277,7 @@ def write_parts(
         capture: what the report is about.
         make: makes the figures, once the folder is known to be free.
         names_of_parts: every name that `make` may give.
+        render: makes the report of (capture, figures, SVG by name), default `workbench.report.render_report`.
         out, overwrite, progress: as in `write_figures`, which also says what is raised.
     """
     from workbench.report import render_report
@@ -299,7 +304,7 @@ def write_parts(
         _report(progress, steps - 1, steps, "report")
         captions = "".join(f"{part.name}: {part.caption}\n" for part in made)
         names.append(_write(folder, CAPTIONS_FILE, captions.encode("utf-8")))
-        names.append(_write(folder, REPORT_FILE, render_report(capture, made, pictures).encode("utf-8")))
+        names.append(_write(folder, REPORT_FILE, (render or render_report)(capture, made, pictures).encode("utf-8")))
     _report(progress, steps, steps, "done")
     return [target / name for name in names]
 

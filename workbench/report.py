@@ -59,14 +59,42 @@ def render_report(capture: Capture, made: Sequence[Part], pictures: Mapping[str,
         made: from workbench.export.parts.
         pictures: SVG by the part's name.
     """
-    title = escape(f"Routing of {capture.manifest.model.id}")
-    body = [f"<h1>{title}</h1>", _facts(capture), _groups(capture), _warnings(capture)]
-    body += [_section(part, pictures.get(part.name)) for part in made]
+    body = [_facts(capture), _groups(capture), _warnings(capture)]
+    return _page(
+        f"Routing of {capture.manifest.model.id}", body + [_section(part, pictures.get(part.name)) for part in made]
+    )
+
+
+def render_comparison(
+    captures: Sequence[Capture],
+    names: Sequence[str],
+    made: Sequence[Part],
+    pictures: Mapping[str, bytes],
+    sentences: Sequence[str],
+) -> str:
+    """The report of a comparison of captures, the first of which is the one compared with.
+
+    Args:
+        sentences: what the differences support, said first.
+    """
+    body = [f"<p>{escape(sentence)}</p>" for sentence in sentences]
+    for capture, name in zip(captures, names, strict=True):
+        body += [f"<h2>{escape(name)}</h2>", _facts(capture), _warnings(capture)]
+    return _page(
+        f"{' and '.join(names[1:])} against {names[0]}",
+        body + [_section(part, pictures.get(part.name)) for part in made],
+    )
+
+
+def _page(title: str, body: Sequence[str]) -> str:
+    title = escape(title)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
     )
 
 

@@ -29,10 +29,11 @@ from workbench.analysis.block_counts import (
     site_chunks,
 )
 from workbench.analysis.intervals import interval_ends, resample_weights
-from workbench.analysis.load import BALANCE_MEASURES, utilisation
+from workbench.analysis.load import BALANCE_MEASURES, token_share, utilisation
 from workbench.analysis.pvalues import benjamini_hochberg, error_pvalues
 from workbench.analysis.select import MIN_EXPECTED, strand_numbers
 from workbench.analysis.statistics import Kind, pairs_of, statistic
+from workbench.analysis.tables import HeatmapTable
 from workbench.analysis.verdict import SIGNIFICANT
 from workbench.analysis.words import groups_phrase, phase_phrase, sites_phrase
 from workbench.capture import Capture, CaptureError, Group, Site
@@ -52,7 +53,7 @@ class ComparisonTable:
     Attributes:
         base, names: name of the first capture and of the C others.
         value: of the first capture; others: [C, ...]. difference, low, high, p_adjusted: [C, ...], other minus first.
-        n: int64 [1 + C, S, G] tokens. few, few_blocks: bool [C, S, G], too little in one of the two.
+        count: int64 [1 + C, S, G, E], choices (in order of load for "sorted load"). n: int64 [1 + C, S, G] tokens. few, few_blocks: bool [C, S, G], too little in one of the two.
         paired: for each other capture, whether it read the same documents.
     """
 
@@ -74,6 +75,7 @@ class ComparisonTable:
     low: np.ndarray
     high: np.ndarray
     p_adjusted: np.ndarray
+    count: np.ndarray
     n: np.ndarray
     few: np.ndarray
     few_blocks: np.ndarray
@@ -227,8 +229,8 @@ def compare_table(
             f"Expert numbers mean the same only in one lineage of weights, and {lined.names[0]} and {lined.names[1]} are taken as trained apart: compare "
             "sorted load, entropy or overlap, or say that they are checkpoints of one run."
         )
-    chosen_sites = _chosen("site", sites, lined.sites)
-    chosen_groups = _chosen("group", groups, lined.groups)
+    chosen_sites = chosen_names("site", sites, lined.sites)
+    chosen_groups = chosen_names("group", groups, lined.groups)
     if kind == "pair" and len(chosen_groups) < 2:
         raise CaptureError(
             f"{measure} compares groups, but only one was chosen or is in common: choose a second group."
@@ -270,6 +272,7 @@ def compare_table(
         low=low,
         high=high,
         p_adjusted=adjusted,
+        count=np.stack([_counted(of, measure, widest) for of in counts]),
         n=np.stack([of.chosen.tokens for of in counts]),
         few=few,
         few_blocks=blocks < MIN_BLOCKS,
@@ -283,7 +286,8 @@ def compare_table(
     )
 
 
-def _chosen(what: str, given: str | Sequence[str] | None, have: tuple[str, ...]) -> tuple[str, ...]:
+def chosen_names(what: str, given: str | Sequence[str] | None, have: tuple[str, ...]) -> tuple[str, ...]:
+    """The given names, or all that the captures have in common; raises CaptureError for another one."""
     wanted = have if given is None else (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
     unknown = [name for name in wanted if name not in have]
     if unknown or not wanted:
@@ -340,6 +344,13 @@ def _difference(
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
+def _counted(of: BlockCounts, measure: str, widest: int) -> np.ndarray:
+    """int64 [S, G, E], padded with 0; sorted as the measure is."""
+    count = of.chosen.real_count
+    count = -np.sort(-count, axis=-1) if measure == "sorted load" else count
+    return np.pad(count, [(0, 0), (0, 0), (0, widest - count.shape[-1])])
+
+
 def _wide(values: np.ndarray, kind: Kind, widest: int) -> np.ndarray:
     """Numbers of single experts padded with NaN to the larger of two expert axes; others as they are."""
     if kind != "expert" or values.shape[-1] == widest:
@@ -364,4 +375,31 @@ def _caption(
         f"Difference in {measure} ({unit}) of {names} from {lined.names[0]} {sites_phrase(base.sites)}; {lined.names[0]}: "
         f"{groups_phrase(base.names, base.tokens)}{phase_phrase(phase)}; {same}; pale: within the noise of documents (corrected p above "
         f"{SIGNIFICANT:g}, {level:.0%} intervals); {numbers}{notes}; a difference does not say which of them is better."
+    )
+
+
+def as_heatmap(table: ComparisonTable, capture: int, group: int) -> HeatmapTable:
+    """One group's differences as a heat map of sites and experts (or ranks).
+
+    Raises:
+        CaptureError: for a measure that has no number an expert.
+    """
+    if table.kind != "expert":
+        raise CaptureError(f"{table.measure} has no number an expert: draw it as lines over layers.")
+    shape = table.exists.shape
+    return HeatmapTable(
+        measure="difference",
+        unit=f"log2 of load, {table.names[capture]} minus {table.base}",
+        centre=0.0,
+        sites=table.sites,
+        group=table.groups[group].name,
+        phase=table.phase,
+        values=table.difference[capture, :, group],
+        count=table.count[capture + 1, :, group],
+        share=token_share(table.count[capture + 1, :, group], table.n[capture + 1, :, group], table.exists),
+        n=table.n[[0, capture + 1], :, group].min(axis=0),
+        few=table.few[capture, :, group],
+        exists=table.exists,
+        identity=np.zeros(shape, dtype=bool),
+        caption=table.caption,
     )

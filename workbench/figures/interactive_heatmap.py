@@ -239,7 +239,7 @@ def _cells(table: HeatmapTable, notes: np.ndarray | None) -> go.Scattergl:
         "utilisation": "load %{customdata[2]} times even<br>",
         "mass": "gate weight %{customdata[2]} times even<br>",
         "specialisation": "log2 of share over the others' share %{customdata[2]}<br>",
-        "difference": "log2 of load over the other's load %{customdata[2]}<br>",
+        "difference": "difference in log2 of load %{customdata[2]}<br>",
         "share": "",
     }[table.measure]
     return go.Scattergl(
