@@ -1,0 +1,158 @@
+"""The clock and the memory watch: medians, intervals, interleaving, and what they count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from probes import SubModel
+from tests.probes.families.build import build
+from tests.probes.families.catalogue import all_families
+from workbench.elastic.errors import CarveError, SweepError
+from workbench.elastic.gather import carve_in_memory
+from workbench.elastic.latency import (
+    Gathered,
+    LatencyOptions,
+    Timing,
+    gatherable,
+    measure,
+    quantiles,
+    time_visit,
+    visits,
+)
+from workbench.elastic.live_memory import peak_memory, weight_bytes
+
+
+def model_of(name: str) -> Any:
+    return build(all_families()[name]).model
+
+
+def test_quantiles_are_numpys_and_the_interval_is_over_rounds() -> None:
+    generator = np.random.default_rng(0)
+    rounds = [list(generator.normal(10 + shift, 0.1, 5)) for shift in generator.normal(0, 1, 12)]
+    found = quantiles(rounds, seed=1)
+    every = np.concatenate(rounds)
+    assert found is not None and found.n == 60
+    assert found.p50 == np.median(every) and found.p90 == np.quantile(every, 0.9)
+    # By brute force, with draws of another generator: whole rounds are drawn.
+    draws = []
+    for _ in range(4000):
+        chosen = generator.integers(0, 12, 12)
+        draws.append(np.median(np.concatenate([rounds[number] for number in chosen])))
+    low, high = np.quantile(draws, (0.025, 0.975))
+    assert abs(found.low - low) < 0.15 and abs(found.high - high) < 0.15
+    assert found.low < found.p50 < found.high
+    # Samples of one round are no evidence by themselves: repeating each sample changes nothing.
+    again = quantiles([row * 3 for row in rounds], seed=1)
+    assert again is not None and (again.low, again.high) == (found.low, found.high)
+    one = quantiles([[3.0, 4.0]])
+    assert one is not None and np.isnan(one.low) and one.p50 == 3.5
+    assert quantiles([]) is None and quantiles([[]]) is None
+
+
+def test_rounds_are_interleaved_and_each_has_its_own_order() -> None:
+    keys = [f"s{number}" for number in range(8)]
+    made = list(visits(keys, LatencyOptions(rounds=5)))
+    rounds = [[key for number, key in made if number == turn] for turn in range(5)]
+    assert all(sorted(row) == keys for row in rounds)
+    assert [number for number, _ in made] == sorted(number for number, _ in made)  # a round ends before the next begins
+    assert len({tuple(row) for row in rounds}) > 1
+    assert made == list(visits(list(reversed(keys)), LatencyOptions(rounds=5)))  # resumed: the same order
+    with pytest.raises(SweepError, match="--rounds"):
+        LatencyOptions(rounds=-1)
+
+
+def test_only_what_is_wanted_is_visited_and_stopping_is_heard() -> None:
+    model = model_of("qwen3_moe")
+    plans = {words: SubModel.parse(words).plan(model) for words in ("full", "layers=first:2", "top_k=1")}
+    gathered = Gathered(model, plans)
+    ids = torch.randint(5, 90, (1, 8))
+    seen: list[tuple[int, str, Timing]] = []
+    options = LatencyOptions(rounds=2, steps=3, length=8)
+    wanted = list(visits(list(plans), options))
+    failed: list[str] = []
+
+    def go(stop_after: int) -> bool:
+        return measure(
+            gathered, ids, options, wanted, lambda *found: seen.append(found), lambda key, why: failed.append(key),
+            lambda: len(seen) >= stop_after,
+        )  # fmt: skip
+
+    assert not go(2) and len(seen) == 2
+    seen.clear()
+    assert go(100)
+    assert Counter(key for _, key, _ in seen) == dict.fromkeys(plans, 2) and not failed
+    assert all(timing.prefill > 0 and len(timing.decode) == 3 and min(timing.decode) > 0 for _, _, timing in seen)
+    assert set(gathered.kept) == set(plans)
+
+
+def test_weights_that_are_gathered_are_really_gone() -> None:
+    """What the clock runs has fewer layers and experts, not the full model with a mask."""
+    model = model_of("qwen3_moe")
+    plan = SubModel.parse("layers=first:2 experts=0-2").plan(model)
+    small: Any = carve_in_memory(model, plan)
+    assert len(small.model.layers) == 2
+    assert small.model.layers[0].mlp.experts.gate_up_proj.shape[0] == 3
+    assert small.model.layers[0].mlp.gate.weight.shape[0] == 3
+    assert (
+        small.model.embed_tokens.weight.data_ptr() == model.model.embed_tokens.weight.data_ptr()
+    )  # shared, not copied
+    assert model.model.embed_tokens.weight.requires_grad
+
+
+def test_families_and_models_that_cannot_be_gathered_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("phimoe")
+    plans = {"small": SubModel(layers="first:2").plan(model)}
+    assert "type 'phimoe' cannot be carved yet" in gatherable(model, plans)["small"]
+    model = model_of("qwen3_moe")
+    plans = {"uneven": SubModel.parse("top_k@text_0_mlp=1").plan(model), "even": SubModel(top_k=1).plan(model)}
+    assert list(gatherable(model, plans)) == ["uneven"]
+    monkeypatch.setattr(model, "is_quantized", True, raising=False)
+    with pytest.raises(CarveError, match="quantised"):
+        carve_in_memory(model, plans["even"])
+
+
+def test_peak_memory_by_hand() -> None:
+    layer = torch.nn.Linear(10, 1000, bias=False)  # 40 kB
+
+    def work() -> None:
+        with torch.inference_mode():
+            one = layer(torch.zeros(1000, 10))  # 4 MB; the 40 kB in front go at once
+            two = one + 1  # + 4 MB: the peak
+            del one
+            three = two.view(-1)  # no memory of its own
+            (three * 2).add_(1)  # 4 MB again, after 4 MB went
+
+    found = peak_memory(layer, work)
+    assert (found.weights, found.other) == (40_000, 8_000_000) and found.total == 8_040_000
+    assert "live tensors" in found.how
+
+    def many() -> None:
+        for _ in range(5):
+            torch.zeros(1000, 1000)
+
+    assert peak_memory(layer, many).other == 4_000_000
+
+
+def test_weights_count_once() -> None:
+    model = model_of("ernie4_5_moe")  # tied embeddings
+    assert model.config.tie_word_embeddings
+    by_hand = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
+    buffers = sum(tensor.numel() * tensor.element_size() for tensor in model.buffers())
+    assert weight_bytes(model) == by_hand + buffers
+
+
+def test_a_visit_decodes_with_a_cache() -> None:
+    model = model_of("qwen3_moe")
+    shapes: list[tuple[int, ...]] = []
+    handle = model.model.embed_tokens.register_forward_hook(
+        lambda module, given, out: shapes.append(tuple(given[0].shape))
+    )
+    time_visit(model, torch.randint(5, 90, (2, 7)), 3)
+    handle.remove()
+    warm = [(2, 7), (2, 1), (2, 1)]
+    assert shapes == [*warm, (2, 7), (2, 1), (2, 1), (2, 1)]
