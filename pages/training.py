@@ -6,6 +6,7 @@ two seconds and reads only what was appended.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import streamlit as st
 
 from pages.parts import training_views as views
 from pages.parts.frame import framed
-from pages.parts.runs import open_run, silent_for
+from pages.parts.runs import capture_at, open_run, silent_for, stamp
 from pages.parts.selection import Field, key, remember, settle, to_address
 from pages.parts.words import count, plain, seconds, shape
 from workbench.capture import WorkbenchError
@@ -153,10 +154,10 @@ def _identity(place: RunPlace, run: Run, many: bool) -> None:
     steps = f"step {run.step:,}" + (f" of {info.total_steps:,}" if info.total_steps else "")
     sites = ""
     if run.captures:
-        from pages.parts.runs import capture_at, stamp
-
         path = run.captures[-1][1]
-        sites = f" · {shape(capture_at(str(path), stamp(path)).sites)}"
+        # A damaged capture is said where its numbers would stand.
+        with suppress(WorkbenchError):
+            sites = f" · {shape(capture_at(str(path), stamp(path)).sites)}"
     mark = {"running": ":material/sync: running", "finished": ":material/check_circle: finished",
             "stopped": ":material/block: stopped"}[info.state]  # fmt: skip
     st.caption(
