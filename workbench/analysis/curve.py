@@ -125,6 +125,7 @@ class CurveTable:
 
     Attributes:
         names: words of each sub-model. axes: [P] (layers, experts, top-k) in words.
+        depth, experts, chosen: [P] layers kept, experts of a layer kept, experts a token; NaN where not told.
         x, x_low, x_high: cost in `unit`; NaN where there is no interval. y, y_low, y_high: quality.
         front: whether a point is on the Pareto front. full: whether it is the whole model.
         documents, tokens: n behind y.
@@ -134,6 +135,9 @@ class CurveTable:
 
     names: list[str]
     axes: list[tuple[str, str, str]]
+    depth: np.ndarray
+    experts: np.ndarray
+    chosen: np.ndarray
     x: np.ndarray
     x_low: np.ndarray
     x_high: np.ndarray
@@ -158,6 +162,7 @@ class CurveTable:
         return pd.DataFrame(
             {
                 "sub_model": self.names, "layers": layers, "experts": experts, "top_k": top_k,
+                "depth": self.depth, "experts_kept": self.experts, "experts_a_token": self.chosen,
                 "group": self.group, "measure": self.measure, "value": self.y, "value_low": self.y_low, "value_high": self.y_high,
                 "cost": self.cost, "cost_value": self.x, "cost_low": self.x_low, "cost_high": self.x_high,
                 "pareto_front": self.front, "full": self.full, "documents": self.documents, "tokens": self.tokens,
@@ -190,6 +195,9 @@ def curve_table(curve: Curve, cost: str = "parameters_active", group: str = EVER
     return CurveTable(
         names=list(both["sub_model"]),
         axes=list(zip(both["layers"], both["experts"], both["top_k"], strict=True)),
+        depth=_floats(both, "depth"),
+        experts=_floats(both, "experts_kept"),
+        chosen=_floats(both, "experts_a_token"),
         x=x,
         x_low=_floats(both, known.low) / known.scale,
         x_high=_floats(both, known.high) / known.scale,

@@ -51,6 +51,12 @@ def sweep(
             help="Texts to rank experts and layers on; other ones than --input, or the choice looks too good."
         ),
     ] = None,
+    calibrate_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Rank on every N-th document of --input, and measure on the others (at least 2), instead of --calibrate."
+        ),
+    ] = None,
     ranking: Annotated[
         Path | None,
         typer.Option(help="A capture of this model to rank experts by (count, mass), instead of --calibrate."),
@@ -105,6 +111,7 @@ def sweep(
 
     from probes import SubModel
     from workbench.capture import Capture
+    from workbench.elastic.errors import SweepError
     from workbench.elastic.latency import LatencyOptions
     from workbench.elastic.points import grid
     from workbench.elastic.sweep import SweepOptions
@@ -122,6 +129,11 @@ def sweep(
     wanted = grid(*axes) if any(axes) else []
     documents = _documents([*inputs, *(more or [])], group_by, text_column, lines)
     calibration = _documents(calibrate, "modality", text_column, lines) if calibrate else []
+    if calibrate_every is not None:
+        if calibrate or calibrate_every < 2:
+            raise SweepError("--calibrate-every takes a number of at least 2, and stands instead of --calibrate.")
+        calibration = documents[::calibrate_every]
+        documents = [document for number, document in enumerate(documents) if number % calibrate_every]
     quiet_libraries()
     loaded = load_model(
         model, LoadOptions(dtype, device, device_map, revision, None, None, force), progress=output.note

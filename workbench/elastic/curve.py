@@ -22,6 +22,8 @@ from workbench.elastic.texts import Texts
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from probes import SubModel
+
 
 @dataclass(frozen=True)
 class About:
@@ -82,6 +84,14 @@ def _sums(found: Found, key: str, texts: Texts) -> tuple[np.ndarray, np.ndarray]
     return loss, right
 
 
+def exact(point: Point) -> SubModel:
+    """The same sub-model with every layer and expert by number, so that it needs no ranking any more."""
+    from probes import SubModel
+
+    plan = point.plan
+    return SubModel(layers=dict(plan.layers), experts=dict(plan.experts), top_k=dict(plan.top_k))
+
+
 def _axes(point: Point, cost: Any) -> dict[str, Any]:
     layers = next(iter(point.plan.layers.values()), ())
     sizes = [len(experts) for experts in point.plan.experts.values()]
@@ -91,6 +101,7 @@ def _axes(point: Point, cost: Any) -> dict[str, Any]:
         "experts": point.experts,
         "top_k": point.top_k,
         "full": point.full,
+        "exact": exact(point).to_json(),
         "layers_kept": list(layers),
         "depth": len(layers),
         "experts_kept": max(sizes, default=0),
@@ -187,7 +198,8 @@ def schema() -> pa.Schema:
     return pa.schema(
         [
             *((name, text) for name in ("sub_model", "layers", "experts", "top_k")),
-            ("full", pa.bool_()), ("layers_kept", pa.list_(pa.int32())),
+            ("full", pa.bool_()),
+            ("exact", text), ("layers_kept", pa.list_(pa.int32())),
             *((name, whole) for name in ("depth", "experts_kept", "experts_a_token", "parameters_stored", "parameters_active", "bytes_stored")),
             ("share_stored", real),
             *((name, real) for name in ("loss", "loss_low", "loss_high", "accuracy", "accuracy_low", "accuracy_high")),
