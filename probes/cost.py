@@ -108,9 +108,8 @@ def _kept_shares(model: nn.Module, found: list[FoundSite], plan: Plan | None) ->
             stay = Fraction(kept if with_identity else real, rows)
             use = Fraction(min(top_k, real), rows if not with_identity else site.experts)
             shares[id(tensor)] = (stay, min(use, stay))
-        for tensor, rows, columns in router_tensors(one):
+        for tensor, columns in router_tensors(one):
             stay = Fraction(columns - (all_real - real), columns)
-            del rows
             shares[id(tensor)] = (stay, stay)
     return shares
 
@@ -135,10 +134,10 @@ def expert_tensors(model: nn.Module, one: FoundSite) -> list[tuple[Tensor, int]]
         rows = tensor.shape[0] if tensor.dim() else 0
         if rows in (real, site.experts):
             found.append((tensor, rows))
-        elif rows % real == 0 and rows:
-            found.append((tensor, real))
         elif tensor.dim() == 1:
-            continue  # a norm or scale that all experts share
+            continue  # a norm, scale or bias that all experts share
+        elif rows and rows % real == 0:
+            found.append((tensor, real))
         else:
             raise SubModelError(
                 f"The parameter '{name}' of the experts of site {site.id} was expected to hold {real} experts side by side, but its shape is "
@@ -157,8 +156,8 @@ def experts_module(model: nn.Module, one: FoundSite) -> nn.Module:
     return experts if isinstance(experts, nn.Module) else one.facts.watch if "Experts" in kind else block
 
 
-def router_tensors(one: FoundSite) -> list[tuple[Tensor, int, int]]:
-    """Parameters of a site's router with a row a score: (tensor, rows, columns of scores)."""
+def router_tensors(one: FoundSite) -> list[tuple[Tensor, int]]:
+    """Parameters of a site's router with a row a score, each with its number of scores."""
     router = one.facts.router
     if router is None:
         return []
@@ -168,7 +167,7 @@ def router_tensors(one: FoundSite) -> list[tuple[Tensor, int, int]]:
         return []
     score = matrices[-1]
     columns = int(score.shape[0])
-    rows = [score] + [
-        tensor for tensor in router.parameters() if tensor.dim() == 1 and tensor.numel() in (real, columns)
-    ]
-    return [(tensor, int(tensor.shape[0]), columns if tensor.shape[0] == columns else real) for tensor in rows]
+    # Biases of the choice may carry an axis of length 1 (ERNIE 4.5).
+    others = [tensor for tensor in router.parameters() if max(tensor.shape, default=0) == tensor.numel()]
+    fitting = [tensor for tensor in others if tensor.numel() in (real, columns)]
+    return [(score, columns), *((tensor, tensor.numel()) for tensor in fitting)]

@@ -10,7 +10,7 @@ import torch
 from probes import RoutingProbe, SubModel, SubModelError
 from tests.probes.families.catalogue import all_families, quick_or_full
 from tests.probes.submodels import pruned
-from tests.probes.submodels.cases import AXES, ONE_EXPERT, REFUSED, built, case, run
+from tests.probes.submodels.cases import AXES, ONE_EXPERT, QUICK, REFUSED, built, case, run
 
 
 def assert_equal_but_for_rounding(ours: torch.Tensor, reference: torch.Tensor, full: torch.Tensor) -> None:
@@ -22,7 +22,7 @@ def assert_equal_but_for_rounding(ours: torch.Tensor, reference: torch.Tensor, f
 
 
 @pytest.mark.parametrize("axis", AXES)
-@pytest.mark.parametrize("name", quick_or_full())
+@pytest.mark.parametrize("name", quick_or_full(QUICK))
 def test_logits_equal_a_model_made_so(name: str, axis: str) -> None:
     model, inputs = built(name).model, built(name).inputs
     if axis == "top_k" and name in ONE_EXPERT:
