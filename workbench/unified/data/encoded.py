@@ -32,7 +32,7 @@ def sound_codes(audio: AudioTokenizer, sounds: Sequence[np.ndarray], cache: Path
             return np.split(found["codes"], np.cumsum(found["lengths"])[:-1])
         except (SafetensorError, KeyError, OSError):
             path.unlink(missing_ok=True)  # cut by a kill: made again below
-    made = [audio.encode(sound, RATE) for sound in sounds]
+    made = audio.encode_all(sounds, RATE)
     if path is not None and made:
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_suffix(".half")

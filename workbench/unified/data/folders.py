@@ -149,7 +149,7 @@ def _shard(shard: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
                 kind = kind_of(Path(member.name))
                 if not member.isfile() or (kind not in MEDIA and not member.name.endswith((".txt", ".json"))):
                     continue
-                if member.size > LIMITS[kind if kind in MEDIA else "text"]:  # type: ignore[index]
+                if member.size > LIMITS[kind if kind in MEDIA else "text"]:
                     raise UnifiedError(
                         f"'{member.name}' in '{shard.name}' has {member.size / MB:,.0f} MB, which is too much: make it smaller."
                     )

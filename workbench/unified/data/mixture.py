@@ -7,7 +7,7 @@ training data is kept back to watch a run by (``held_out``); test data is touche
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from workbench.unified.data.pools import ClipPool, PairPool, PicturePool, Pool, 
 from workbench.unified.data.speech import Utterances, at_speed, spoken_digits
 from workbench.unified.data.stories import stories
 from workbench.unified.data.words import SOMEONE
-from workbench.unified.segments import TASKS, Clip, DrawnClip, DrawnPicture, Picture, Sample, Sound, Speech
+from workbench.unified.segments import TASKS, Clip, DrawnClip, DrawnPicture, Picture, Sample, Segment, Sound, Speech
 from workbench.unified.tokenizers.bundle import Tokenizers
 
 CLIPS = 60_000
@@ -33,6 +33,11 @@ KEPT = 0.04
 OWN_EVERY = 4
 """With folders of the user's own, every so many samples of a task come from them."""
 _READ = {"image": "image_to_word", "audio": "speech_to_word", "video": "clip_to_caption"}
+_SEGMENTS: dict[str, tuple[Callable[[np.ndarray], Segment], Callable[[np.ndarray], Segment]]] = {
+    "image": (Picture, DrawnPicture),
+    "audio": (Sound, Speech),
+    "video": (Clip, DrawnClip),
+}
 _MADE = {"image": "word_to_image", "audio": "word_to_speech", "video": "caption_to_clip"}
 
 
@@ -42,6 +47,17 @@ class _Turns:
 
     pools: tuple[Pool, ...]
     turns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Material:
+    """The training parts of every set, read once: both the trained part and the kept one are cut from it."""
+
+    pictures: tuple[Pictures, ...]
+    digits: tuple[np.ndarray, np.ndarray]
+    spoken: Utterances
+    codes: list[np.ndarray]
+    stories: list[str]
 
 
 class Mixture:
@@ -73,8 +89,15 @@ class Mixture:
         own = [item for folder in folders for item in read_captioned(folder, tokenizers)]
         spoken = _voices(spoken_digits(data_root, "train"))
         codes = encoded.sound_codes(tokenizers.audio, spoken.sounds, cache)
-        self._train = self._pools(tokenizers, data_root, spoken, codes, own, kept=False)
-        self._held = self._pools(tokenizers, data_root, spoken, codes, [], kept=True)
+        material = _Material(
+            tuple(made(data_root, "train") for made in (fashion, digits, emoji)),
+            mnist_grey(data_root, "train"),
+            spoken,
+            codes,
+            stories(data_root, "train"),
+        )
+        self._train = self._pools(tokenizers, material, own, kept=False)
+        self._held = self._pools(tokenizers, material, [], kept=True)
         self._orders: dict[tuple[str, int, int, bool], np.ndarray] = {}
 
     def draw(self, task: str, number: int) -> Sample:
@@ -111,22 +134,16 @@ class Mixture:
         return found
 
     def _pools(
-        self,
-        tokenizers: Tokenizers,
-        root: Path,
-        spoken: Utterances,
-        codes: list[np.ndarray],
-        own: list[Captioned],
-        kept: bool,
+        self, tokenizers: Tokenizers, material: _Material, own: list[Captioned], kept: bool
     ) -> dict[str, _Turns]:
         text = tokenizers.text
-        pictures = [_part(made(root, "train"), kept) for made in (fashion, digits, emoji)]
-        grey, labels = mnist_grey(root, "train")
+        pictures = [_part(one, kept) for one in material.pictures]
+        grey, labels = material.digits
         cut = _cut(len(labels), kept)
         clips = ClipMaker(grey[cut], labels[cut], CLIPS // 50 if kept else CLIPS, (self.seed, 2, int(kept)))
+        spoken, codes, tales = material.spoken, material.codes, material.stories
         chosen = np.arange(len(codes))[_spoken_part(spoken, kept)]
         voices = ([codes[i] for i in chosen], spoken.digits[chosen], [spoken.speakers[i] for i in chosen])
-        tales = stories(root, "train")
         made: dict[str, _Turns] = {"text": _Turns((StoryPool(tales[_cut(len(tales), kept)], text),), (0,))}
         for task, drawn in (("image_to_word", False), ("word_to_image", True)):
             # Garments are hardest, digits easy; emoji are there for colour and open captions.
@@ -148,8 +165,7 @@ def _with_own(tasks: dict[str, _Turns], own: list[Captioned], tokenizers: Tokeni
         if not items:
             continue
         captions = [item.caption for item in items]
-        reading = {"image": Picture, "audio": Sound, "video": Clip}[kind]
-        making = {"image": DrawnPicture, "audio": Speech, "video": DrawnClip}[kind]
+        reading, making = _SEGMENTS[kind]
         for task, segment in ((_READ[kind], reading), (_MADE[kind], making)):
             pool = PairPool([segment(item.values) for item in items], captions, tokenizers.text, task)
             turns = tasks[task]

@@ -13,7 +13,7 @@ import numpy as np
 from workbench.unified.data.clips import ClipMaker
 from workbench.unified.data.pictures import Pictures
 from workbench.unified.data.words import CLIP_WORDINGS, DIGITS, DIRECTIONS, SPEECH_WORDINGS, Wordings
-from workbench.unified.segments import Clip, DrawnClip, DrawnPicture, Picture, Sample, Sound, Speech, Text
+from workbench.unified.segments import Clip, DrawnClip, DrawnPicture, Picture, Sample, Segment, Sound, Speech, Text
 from workbench.unified.tokenizers.text import TextTokenizer
 
 PLAIN_SHARE = 6
@@ -177,7 +177,7 @@ class PairPool:
 
     def __init__(
         self,
-        media: Sequence[Picture | Clip | Sound | DrawnPicture | DrawnClip | Speech],
+        media: Sequence[Segment],
         captions: Sequence[str],
         text: TextTokenizer,
         task: str,

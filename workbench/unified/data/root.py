@@ -28,7 +28,7 @@ def set_folder(root: Path, name: str) -> Path:
     if not folder.is_dir():
         raise UnifiedError(
             f"Expected the data set '{name}' in the folder '{folder}', but there is none: name the data root with --data-root, "
-            "and see docs/unified_data.md for where each set is to be had."
+            "and see docs/data.md for where each set is to be had."
         )
     return folder
 

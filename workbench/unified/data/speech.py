@@ -90,11 +90,11 @@ def spoken_digits(root: Path, part: str) -> Utterances:
     Raises:
         UnifiedError: an unknown part, or no such recordings.
     """
-    folder = set_folder(root, "fsdd") / "recordings"
     if part not in ("train", "test", "held_out_speaker"):
         raise UnifiedError(
             f"Expected the part 'train', 'test' or 'held_out_speaker', but '{part}' came: name one of them."
         )
+    folder = set_folder(root, "fsdd") / "recordings"
     sounds, numbers, speakers = [], [], []
     for path in sorted(folder.glob("*.wav")):
         pieces = path.stem.split("_")

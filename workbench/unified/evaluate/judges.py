@@ -22,16 +22,16 @@ from workbench.unified.tokenizers.sound import BANDS
 
 FEATURES = 64
 """D: what a judge sees before it decides; the distance between real and generated data is measured there."""
-STEPS = 40
-"""Mel frames x 4: sounds are cut or padded to 1.6 s for the judge."""
-MEL_FRAMES = STEPS * 4
+MEL_FRAMES = 96
+"""Of 10 ms: sounds are cut or padded to about a second for the judge."""
 
 
 @dataclass(frozen=True)
 class JudgePlan:
     """How a judge is trained."""
 
-    steps: int = 1200
+    steps: int = 1000
+    garment_steps: int = 2500  # garments are hardest to tell apart
     batch: int = 64
     learning_rate: float = 2e-3  # highest; falls by a cosine
     seed: int = 1234  # not the tokenizers' or the model's
@@ -80,8 +80,8 @@ class SoundJudge(Judge):
     def __init__(self) -> None:
         super().__init__((len(DIGITS),))
         self.body = nn.Sequential(
-            nn.Conv2d(1, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(24, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(1, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.Conv2d(32, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(48, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d((4, 2)),
             nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * (MEL_FRAMES // 16) * (BANDS // 8), FEATURES), nn.ReLU(),
         )  # fmt: skip
@@ -96,7 +96,7 @@ class ClipJudge(Judge):
     def __init__(self, frames: int) -> None:
         super().__init__((len(DIGITS), len(DIRECTIONS)))
         self.body = nn.Sequential(
-            nn.Conv2d(frames, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(frames, 48, 3, 2, 1), nn.BatchNorm2d(48), nn.ReLU(),
             nn.Conv2d(48, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(64, 96, 3, padding=1), nn.BatchNorm2d(96), nn.ReLU(), nn.MaxPool2d(2),
             nn.Flatten(), nn.Dropout(0.2), nn.Linear(96 * 16, FEATURES), nn.ReLU(),
@@ -107,7 +107,12 @@ class ClipJudge(Judge):
 
 
 def train_judge(
-    judge: Judge, items: Tensor, labels: Tensor, spoil: Callable[[Tensor, torch.Generator], Tensor], plan: JudgePlan
+    judge: Judge,
+    items: Tensor,
+    labels: Tensor,
+    spoil: Callable[[Tensor, torch.Generator], Tensor],
+    plan: JudgePlan,
+    steps: int | None = None,
 ) -> None:
     """Train in place, leaving it ready to use.
 
@@ -117,12 +122,14 @@ def train_judge(
         labels: int64 [M, readings].
         spoil: blur and noise for a batch.
         plan: length and seed.
+        steps: instead of the plan's.
     """
+    steps = steps or plan.steps
     generator = torch.Generator().manual_seed(plan.seed)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=plan.learning_rate, weight_decay=0.02)
-    course = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan.steps)
+    course = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     judge.train()
-    for _ in range(plan.steps):
+    for _ in range(steps):
         which = torch.randint(len(items), (plan.batch,), generator=generator)
         given = items[which]
         given = given.float() / 255 if given.dtype == torch.uint8 else given

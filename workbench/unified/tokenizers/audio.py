@@ -9,6 +9,8 @@ Letters: N sounds, T steps, A levels, Q codes a level.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -171,10 +173,13 @@ class AudioTokenizer(nn.Module):
             nn.Conv1d(width, BANDS, 5, padding=2),
         )
         self.semantic = nn.Sequential(
+            nn.Dropout(0.2),
             nn.Conv1d(config.code_width, width, 3, padding=1),
             nn.SiLU(),
+            nn.Dropout(0.4),
             nn.Conv1d(width, width, 3, padding=1),
             nn.SiLU(),
+            nn.Dropout(0.2),
         )
         self.semantic_out = nn.Linear(width, config.classes)
 
@@ -229,15 +234,35 @@ class AudioTokenizer(nn.Module):
         Raises:
             UnifiedError: a sound that is empty, silent or too long.
         """
-        mel = self.normalised(log_mel(torch.from_numpy(prepare(sound, rate))))
+        return self.encode_all([sound], rate)[0]
+
+    @torch.no_grad()
+    def encode_all(self, sounds: Sequence[np.ndarray], rate: int = RATE, batch: int = 64) -> list[np.ndarray]:
+        """Codes of many sounds, those of equal length together; the same as one by one.
+
+        Args:
+            sounds: as in :meth:`encode`.
+            rate: samples a second of all of them.
+            batch: sounds at once.
+        """
+        ready = [self._filled(log_mel(torch.from_numpy(prepare(sound, rate)))) for sound in sounds]
+        made: list[np.ndarray] = [np.zeros((0, self.levels), np.int16)] * len(ready)
+        order = sorted(range(len(ready)), key=lambda place: len(ready[place]))
+        for _, same in itertools.groupby(order, key=lambda place: len(ready[place])):
+            places = list(same)
+            for start in range(0, len(places), batch):
+                part = places[start : start + batch]
+                latent = self.encoder(torch.stack([ready[place] for place in part]).transpose(1, 2)).transpose(1, 2)
+                codes = self.quantiser(latent, torch.ones(latent.shape[:2], dtype=torch.bool))[3]
+                for place, found in zip(part, codes.numpy().astype(np.int16), strict=True):
+                    made[place] = found
+        return made
+
+    def _filled(self, mel: Tensor) -> Tensor:
+        """Normalised log-mel of a whole number of steps, silence at the end."""
         steps = max(-(-len(mel) // self.config.stride), SHORTEST_STEPS)
-        missing = steps * self.config.stride - len(mel)
-        if missing:
-            quiet = self.normalised(torch.full((missing, BANDS), float(np.log(FLOOR))))
-            mel = torch.cat([mel, quiet])
-        latent = self.encoder(mel.T[None]).transpose(1, 2)
-        keep = torch.ones(latent.shape[:2], dtype=torch.bool)
-        return self.quantiser(latent, keep)[3][0].numpy().astype(np.int16)
+        quiet = mel.new_full((steps * self.config.stride - len(mel), BANDS), float(np.log(FLOOR)))
+        return self.normalised(torch.cat([mel, quiet]))
 
     @torch.no_grad()
     def mel(self, codes: np.ndarray) -> Tensor:

@@ -114,7 +114,10 @@ def _read_config(folder: Path, kind: type[_Config]) -> _Config:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         known = {field.name for field in fields(kind)}
-        made = kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known})
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in known
+        }
+        made = kind(**given)
     except (OSError, ValueError, TypeError, AttributeError) as fault:
         raise UnifiedError(
             f"Expected the shape of a tokenizer in '{path}', but it is missing or broken: make the bundle again."

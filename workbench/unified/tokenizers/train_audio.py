@@ -22,13 +22,15 @@ from workbench.unified.tokenizers.train_image import Report, schedule
 class AudioPlan:
     """How the audio tokenizer is trained."""
 
-    steps: int = 1500
+    steps: int = 2200
     batch: int = 32  # sounds a step
     learning_rate: float = 1e-3  # highest
     warm_up: int = 50  # steps
     semantic: float = 0.3  # weight of the digit loss
     commitment: float = 0.25  # weight of the distance between latent and code
-    speeds: tuple[float, ...] = (0.85, 0.92, 1.0, 1.08, 1.18)  # copies of every sound: further voices
+    speeds: tuple[float, ...] = (0.8, 0.86, 0.93, 1.0, 1.07, 1.15, 1.24)  # copies of every sound: further voices
+    tilt: float = 1.0  # nats between the lowest and the highest band, at most: another microphone or throat
+    noise: float = 0.15  # of a band's spread
 
 
 def train_audio(
@@ -70,12 +72,12 @@ def train_audio(
             group["lr"] = plan.learning_rate * schedule(step, plan.steps, min(plan.warm_up, plan.steps))
         which = rng.integers(len(mels), size=plan.batch)
         mel, keep = pad([mels[i] for i in which], config.stride)
-        mel = tokenizer.normalised(mel)
+        mel = vary(tokenizer.normalised(mel), plan)
         coded = tokenizer(mel, keep)
         weight = keep.repeat_interleave(config.stride, 1)[..., None].float()
         apart = (coded.mel - mel) * weight
         cells = weight.sum() * BANDS
-        semantic = functional.cross_entropy(coded.classes, torch.from_numpy(labels[which]))
+        semantic = functional.cross_entropy(coded.classes, torch.from_numpy(labels[which]), label_smoothing=0.1)
         distance = apart.abs().sum() / cells + apart.square().sum() / cells
         (distance + plan.semantic * semantic + plan.commitment * coded.commitment).backward()
         torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), 1.0)
@@ -85,6 +87,18 @@ def train_audio(
             measures = {"loss": float(distance.detach()), "semantic": float(semantic.detach())}
             report("sounds", step + 1, plan.steps, {**measures, "seconds": time.perf_counter() - start})
     return tokenizer.eval()
+
+
+def vary(mel: Tensor, plan: AudioPlan) -> Tensor:
+    """Another microphone and some noise: a slope over the bands, a loudness and noise, each sound its own.
+
+    Args:
+        mel: normalised log-mel float32 [N, frames, BANDS].
+        plan: how much.
+    """
+    slope = (torch.rand(len(mel), 1, 1) - 0.5) * plan.tilt * torch.linspace(-1, 1, BANDS)
+    loudness = (torch.rand(len(mel), 1, 1) - 0.5) * plan.tilt
+    return mel + slope + loudness + torch.randn_like(mel) * plan.noise * torch.rand(len(mel), 1, 1)
 
 
 def pad(mels: list[Tensor], stride: int) -> tuple[Tensor, Tensor]:
