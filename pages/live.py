@@ -19,6 +19,7 @@ from workbench.live_runs import Live, LiveSnapshot
 
 TEXTS = ("text.a", "text.b", "other")
 REPLAY_TICK = 0.25  # seconds between two pictures of a replay
+LOADING_TICK = 1.0  # seconds between two looks while a model loads, which needs the processor itself
 
 
 def main() -> None:
@@ -40,9 +41,15 @@ def main() -> None:
         _nothing()
         write_address()
         return
-    replaying = bool(st.session_state.get(key("replay")))
-    every = REPLAY_TICK if replaying else None if at_rest(live, snapshot) else TICK
-    st.fragment(_watch, run_every=every)(live, every is not None)
+    every = _tick(live, snapshot)
+    st.fragment(_watch, run_every=every)(live, every)
+
+
+def _tick(live: Live, snapshot: LiveSnapshot) -> float | None:
+    """Seconds until the next look; None where nothing changes by itself."""
+    if at_rest(live, snapshot):
+        return REPLAY_TICK if st.session_state.get(key("replay")) else None
+    return LOADING_TICK if snapshot.state in ("waiting", "loading") else TICK
 
 
 def _begin(run: str) -> None:
@@ -65,12 +72,12 @@ def _nothing() -> None:
     )
 
 
-def _watch(live: Live, looking: bool) -> None:
+def _watch(live: Live, every: float | None) -> None:
     """The part that is drawn anew while the run goes on.
 
     Args:
         live: the run.
-        looking: whether this part redraws itself by and by; the whole page is drawn when that has to change.
+        every: seconds between two pictures; the whole page is drawn when that has to change.
     """
     from pages.parts.live_keep import show_keep
 
@@ -83,8 +90,7 @@ def _watch(live: Live, looking: bool) -> None:
     elif snapshot.finished and not snapshot.error:
         st.info("The run was stopped before it had read anything: start another one above.")
     write_address()
-    wanted = bool(st.session_state.get(key("replay"))) or not at_rest(live, snapshot)
-    if wanted != looking:
+    if _tick(live, snapshot) != every:
         st.rerun()
 
 

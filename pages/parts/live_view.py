@@ -153,11 +153,14 @@ def _route(run: str, traces: Sequence[Trace], lane: int, token: int | None) -> N
         f"{plain(trace.name)}, {plain(token_words(trace, token))}: {how}. Each bar is a layer, cut into the experts that the token chose; it "
         "shows what the router decided, not why, nor what an expert computes."
     )
-    _choose_token(traces, lane, token)
+    _choose_token(traces, lane)
 
 
-def _choose_token(traces: Sequence[Trace], lane: int, token: int) -> None:
-    """The way of the keyboard to another token, beside a click."""
+def _choose_token(traces: Sequence[Trace], lane: int) -> None:
+    """The way of the keyboard to another token, beside a click.
+
+    The field is empty while the newest token is followed: a number that changes by itself would race with what is typed.
+    """
     state = st.session_state
     row = st.container(horizontal=True, vertical_alignment="bottom")
     if len(traces) > 1:
@@ -170,16 +173,27 @@ def _choose_token(traces: Sequence[Trace], lane: int, token: int) -> None:
             on_change=_take_choice,
             width=150,
         )
-    state[key("choose.token")] = token
+    state[key("choose.token")] = state.get(key("token"))
     row.number_input(
-        "Token", 0, max(len(traces[lane]) - 1, 0), key=key("choose.token"), on_change=_take_choice, width=150,
+        "Token",
+        0,
+        max(len(traces[lane]) - 1, state.get(key("token")) or 0),
+        value=None,
+        key=key("choose.token"),
+        on_change=_take_choice,
+        placeholder="newest",
+        width=150,
         help="Or click a token above.",
-    )  # fmt: skip
+    )
     following = state.get(key("token")) is None
     row.button(
-        "Follow the newest", key=key("follow"), type="tertiary", disabled=following, on_click=_follow,
+        "Follow the newest",
+        key=key("follow"),
+        type="tertiary",
+        disabled=following,
+        on_click=_follow,
         help="The newest token is followed already." if following else None,
-    )  # fmt: skip
+    )
 
 
 def _take_choice() -> None:
