@@ -39,7 +39,9 @@ def show() -> None:
             st.Page(START, title="Start", icon=":material/home:", default=True),
             st.Page(ROUTING, title="Routing", icon=":material/grid_on:", url_path="routing"),
             st.Page("pages/map.py", title="Map", icon=":material/scatter_plot:", url_path="map"),
+            st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
             st.Page("pages/live.py", title="Live", icon=":material/play_circle:", url_path="live"),
+            st.Page("pages/elastic.py", title="Elastic", icon=":material/compress:", url_path="elastic"),
             st.Page("pages/training.py", title="Training", icon=":material/show_chart:", url_path="training"),
         ]
     )
