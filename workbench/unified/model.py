@@ -19,9 +19,9 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationMixin
 from transformers.utils import ModelOutput
 
-from workbench.unified.attention import Attention
 from workbench.unified.config import UnifiedConfig
-from workbench.unified.experts import Experts, MoeBlock, Reduction, Router, glu
+from workbench.unified.experts import Experts, Reduction, Router
+from workbench.unified.layers import Layer, NextButOne
 from workbench.unified.layout import MADE, MODE_AUDIO, NONE
 from workbench.unified.losses import Losses, bit_loss, scale_weights
 from workbench.unified.masks import Rows, dense_mask, flex_mask
@@ -50,48 +50,6 @@ class UnifiedOutput(ModelOutput):
     audio_logits: Tensor | None = None
     losses: Losses | None = None
     past_key_values: Cache | None = None
-
-
-class Layer(nn.Module):
-    """Attention and mixture of experts, each behind a norm and beside a residual."""
-
-    def __init__(self, config: UnifiedConfig, number: int) -> None:
-        super().__init__()
-        self.attention_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.attention = Attention(config, number)
-        self.moe_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.moe = MoeBlock(config, number)
-
-    def forward(
-        self,
-        hidden: Tensor,
-        turn: tuple[Tensor, Tensor],
-        mask: Any,
-        cache: Cache | None,
-        real: Tensor | None,
-        reduction: Reduction | None,
-    ) -> Tensor:
-        hidden = hidden + self.attention(self.attention_norm(hidden), turn, mask, cache)
-        out: Tensor = hidden + self.moe(self.moe_norm(hidden), real, reduction)
-        return out
-
-
-class NextButOne(nn.Module):
-    """Multi-token prediction: the text token after the next, from the hidden state and the next token (DeepSeek-V3 section 2.2,
-    a feed-forward in place of its attention block)."""
-
-    def __init__(self, config: UnifiedConfig) -> None:
-        super().__init__()
-        width = config.hidden_size
-        self.norms = nn.ModuleList([nn.RMSNorm(width, eps=config.rms_norm_eps) for _ in range(3)])
-        self.join = nn.Linear(2 * width, width, bias=False)
-        self.gate_up = nn.Linear(width, 2 * width, bias=False)
-        self.down = nn.Linear(width, width, bias=False)
-
-    def forward(self, hidden: Tensor, following: Tensor) -> Tensor:
-        x = self.join(torch.cat([self.norms[0](hidden), self.norms[1](following)], -1))
-        out: Tensor = x + self.down(glu(self.gate_up(self.norms[2](x))))
-        return out
 
 
 class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
@@ -202,6 +160,14 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
         return flat.view(shape)
 
     # ------------------------------------------------------------------ forward
+    def fixed_layers(self) -> dict[int, str]:
+        """Layers that no sub-model may leave out, and why (asked by `probes.SubModel`)."""
+        first = self.config.first_audio_layer
+        return {
+            number: f"it carries the head of audio level {number - first}"
+            for number in range(first, self.config.num_hidden_layers)
+        }
+
     def forward(
         self,
         input_ids: Tensor,

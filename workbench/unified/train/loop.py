@@ -7,6 +7,7 @@ checkpoint. Under ``torchrun`` every process draws its own samples, and the firs
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import time
 from collections.abc import Iterator
@@ -127,7 +128,7 @@ def _train(
     last = plan.steps if plan.stop_after is None else min(plan.steps, plan.stop_after)
     outer: nn.Module = model
     if place.world > 1:
-        outer = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+        outer = synchronised(model)
     writer = _writer(out, model, recipe, plan, data, step if done else None) if place.first else None
     saved = time.monotonic()
     try:
@@ -231,6 +232,16 @@ def train_step(
     if violation is not None:
         values["max_violation"] = violation
     return values
+
+
+def synchronised(model: nn.Module) -> nn.Module:
+    """The model with gradients averaged over processes; elastic steps leave parameters out, and biases are equal by themselves."""
+    ddp: Any = nn.parallel.DistributedDataParallel
+    # The option was renamed in torch 2.13, which warns of the old name.
+    names = inspect.signature(ddp.__init__).parameters
+    still = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    found: nn.Module = ddp(model, find_unused_parameters=True, **{still: False})
+    return found
 
 
 def _over_processes(total: Tensor, weight: Tensor, place: Place) -> tuple[Tensor, Tensor]:
