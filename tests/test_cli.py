@@ -18,7 +18,7 @@ from tests.tiny_model import save_model
 from workbench.capture import Capture
 from workbench.cli import run
 
-COMMANDS = ("app", "models", "convert", "capture", "info", "figures", "compare", "pictures", "doctor")
+COMMANDS = ("app", "models", "convert", "capture", "info", "figures", "compare", "pictures", "causal", "doctor")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,19 @@ import typer
 
 from workbench.capture.errors import WorkbenchError
 from workbench.commands import app as app_command
-from workbench.commands import capture, compare, convert, doctor, elastic, figures, info, models, pictures, unified
+from workbench.commands import (
+    capture,
+    causal,
+    compare,
+    convert,
+    doctor,
+    elastic,
+    figures,
+    info,
+    models,
+    pictures,
+    unified,
+)
 from workbench.commands.output import fail
 
 HELP = """See which experts of a mixture-of-experts model take which tokens.
@@ -42,6 +54,7 @@ cli.command("info")(info.info)
 cli.command("figures")(figures.figures)
 cli.command("compare")(compare.compare)
 cli.command("pictures")(pictures.pictures)
+cli.command("causal")(causal.causal)
 cli.command("sweep")(elastic.sweep)
 cli.command("carve")(elastic.carve)
 cli.command("budget")(elastic.budget)

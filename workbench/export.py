@@ -270,6 +270,8 @@ def write_parts(
     overwrite: bool = False,
     progress: Progress | None = None,
     render: Render | None = None,
+    more: Mapping[str, bytes] | None = None,
+    names_of_more: Sequence[str] = (),
 ) -> list[Path]:
     """Write figures with their numbers, captions and a report into a folder of their own, whole or not at all.
 
@@ -277,13 +279,14 @@ def write_parts(
         capture: what the report is about.
         make: makes the figures, once the folder is known to be free.
         names_of_parts: every name that `make` may give.
+        more: further files by name; names_of_more: every name that there may be.
         render: makes the report of (capture, figures, SVG by name), default `workbench.report.render_report`.
         out, overwrite, progress: as in `write_figures`, which also says what is raised.
     """
     from workbench.report import render_report
 
     target = Path(out).absolute()
-    _check_target(target, overwrite, _own_files(names_of_parts))
+    _check_target(target, overwrite, _own_files(names_of_parts) | set(names_of_more))
     made = make()
     steps = sum(1 for part in made if part.draw is not None) + 1
     names: list[str] = []
@@ -301,6 +304,7 @@ def write_parts(
                 names.append(_write(folder, f"{part.name}.{form}", content))
             for form in FRAME_FORMATS:
                 names.append(_write(folder, f"{part.name}.{form}", frame_bytes(part.frame, form)))
+        names += [_write(folder, name, content) for name, content in (more or {}).items()]
         _report(progress, steps - 1, steps, "report")
         captions = "".join(f"{part.name}: {part.caption}\n" for part in made)
         names.append(_write(folder, CAPTIONS_FILE, captions.encode("utf-8")))
@@ -317,6 +321,18 @@ def _report(progress: Progress | None, done: int, steps: int, text: str) -> None
 def _write(folder: Path, name: str, content: bytes) -> str:
     (folder / name).write_bytes(content)
     return name
+
+
+def check_folder(out: str | Path, overwrite: bool, names: Sequence[str], more: Sequence[str] = ()) -> None:
+    """Refuse a folder before any work is done for it, as `write_parts` would after it.
+
+    Args:
+        names: names of the figures. more: names of further files.
+
+    Raises:
+        ExportError: if figures are there and `overwrite` is not given, or the folder holds other files.
+    """
+    _check_target(Path(out).absolute(), overwrite, _own_files(names) | set(more))
 
 
 def _own_files(names: Sequence[str]) -> set[str]:

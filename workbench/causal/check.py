@@ -7,7 +7,7 @@ both, and the result says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from workbench.analysis.overlap import set_size
 from workbench.capture import Capture, Site
 from workbench.capture.blocks import block_of, priority_of
 from workbench.causal.errors import CausalError
-from workbench.causal.interventions import Intervention
+from workbench.causal.interventions import Experts, Intervention
 from workbench.causal.measure import Cancelled, Stopped, cells_of, halves_of, measure
 
 if TYPE_CHECKING:
@@ -110,30 +110,10 @@ def causal(
         SubModelError: if this family cannot mute experts.
         Stopped: if cancelled.
     """
-    from workbench.recording import RecordOptions, record
-
     options = options or CausalOptions()
     chosen = sample(documents, options.documents, options.seed)
-    told = _Teller(on_progress)
-
-    def recorded(now: Recorded) -> None:
-        told.say(0, f"Routing of the full model, {now.documents} of {now.total} documents")
-
-    capture = record(
-        loaded,
-        chosen,
-        RecordOptions(
-            group_by=options.group_by,
-            batch_size=options.batch_size,
-            max_length=options.max_length,
-            tokens=False,
-            seed=options.seed,
-        ),
-        on_progress=recorded,
-        cancelled=cancelled,
-    )
-    if cancelled is not None and cancelled():
-        raise Stopped("The work was stopped on request, and nothing was kept: start it again when wanted.")
+    told = Teller(on_progress)
+    capture = routing_of(loaded, chosen, options, told, cancelled)
     sides, separate = split(chosen)
     halves = halves_of(
         loaded,
@@ -151,7 +131,7 @@ def causal(
         )
     sites = _sites(capture, options)
     separate = separate and len(halves) == 2
-    counts = [_counts(capture, sites, groups, sides if separate else None, 1 - side) for side in range(len(halves))]
+    counts = [counts_of(capture, sites, groups, sides if separate else None, 1 - side) for side in range(len(halves))]
     rows = [_row(group, number, sites, counts, options) for number, group in enumerate(groups)]
     for row in rows:
         for change in row.own:
@@ -179,7 +159,38 @@ def causal(
     return CausalResult(table, verdict(table), muted, capture, len(chosen), len(documents))
 
 
-class _Teller:
+def routing_of(
+    loaded: LoadedModel,
+    documents: Sequence[Document],
+    options: CausalOptions,
+    told: Teller,
+    cancelled: Cancelled | None,
+) -> Capture:
+    """Which experts the full model uses for each group, before anything is changed."""
+    from workbench.recording import RecordOptions, record
+
+    def recorded(now: Recorded) -> None:
+        told.say(0, f"Routing of the full model, {now.documents} of {now.total} documents")
+
+    capture = record(
+        loaded,
+        documents,
+        RecordOptions(
+            group_by=options.group_by,
+            batch_size=options.batch_size,
+            max_length=options.max_length,
+            tokens=False,
+            seed=options.seed,
+        ),
+        on_progress=recorded,
+        cancelled=cancelled,
+    )
+    if cancelled is not None and cancelled():
+        raise Stopped("The work was stopped on request, and nothing was kept: start it again when wanted.")
+    return capture
+
+
+class Teller:
     """Passes progress on, once the number of runs is known."""
 
     def __init__(self, on_progress: OnProgress | None) -> None:
@@ -246,7 +257,7 @@ def _sites(capture: Capture, options: CausalOptions) -> list[Site]:
     return [site for site, there in zip(capture.sites, seen, strict=True) if there]
 
 
-def _counts(
+def counts_of(
     capture: Capture, sites: Sequence[Site], groups: Sequence[str], sides: dict[str, int] | None, side: int
 ) -> dict[str, np.ndarray]:
     """Site id -> int64 [G, E], choices of each group on the documents of one side, or on all."""
@@ -268,20 +279,16 @@ def _row(
     loads: list[float] = []
     random_loads = np.zeros((options.draws, 0))
     for half, count in enumerate(counts):
-        random = np.random.default_rng([options.seed, number, half])
         mute: dict[str, tuple[int, ...]] = {}
-        draws: list[dict[str, tuple[int, ...]]] = [{} for _ in range(options.draws)]
         for site in sites:
-            real = np.arange(site.experts) < site.experts - site.identity_experts
+            real = real_experts(site)
             most = min(set_size(int(real.sum()), options.share), site.experts - site.top_k)
             chosen = favourites(count[site.id], most / int(real.sum()), options.by, real)[number]
-            load = pooled_load(count[site.id])
-            mute[site.id] = _ids(chosen)
-            loads.append(float(load[chosen].sum()))
-            sets = sets_of_equal_load(load, int(chosen.sum()), loads[-1], options.draws, random, real)
-            for one, inside in zip(draws, sets, strict=True):
-                one[site.id] = _ids(inside)
-            random_loads = np.column_stack([random_loads, sets @ load])
+            mute[site.id] = tuple(int(expert) for expert in np.flatnonzero(chosen))
+        random = np.random.default_rng([options.seed, number, half])
+        draws, load, random_load = sets_like(mute, sites, count, options.draws, random)
+        loads.append(load)
+        random_loads = np.column_stack([random_loads, random_load])
         own.append(Intervention(group, mute))
         for k, one in enumerate(draws):
             drawn[k].append(one)
@@ -290,5 +297,36 @@ def _row(
     return _Row(group, own, changes, float(np.mean(loads)), random_loads.mean(axis=1).tolist())
 
 
-def _ids(inside: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(expert) for expert in np.flatnonzero(inside))
+def real_experts(site: Site) -> np.ndarray:
+    """bool [E], experts that hold weights."""
+    found: np.ndarray = np.arange(site.experts) < site.experts - site.identity_experts
+    return found
+
+
+def sets_like(
+    experts: Experts, sites: Sequence[Site], count: Mapping[str, np.ndarray], draws: int, random: np.random.Generator
+) -> tuple[list[dict[str, tuple[int, ...]]], float, np.ndarray]:
+    """Random sets with as many experts and the same load at every site as these.
+
+    Args:
+        experts: site id -> ids. count: site id -> int64 [G, E], choices.
+
+    Returns:
+        The sets, one a draw; the load of `experts`, mean over its sites; the load of each draw, float64 [draws].
+    """
+    found: list[dict[str, tuple[int, ...]]] = [{} for _ in range(draws)]
+    loads: list[float] = []
+    drawn = np.zeros((draws, 0))
+    for site in sites:
+        ids = list(experts.get(site.id, ()))
+        if not ids:
+            continue
+        load = pooled_load(count[site.id])
+        loads.append(float(load[ids].sum()))
+        # A named expert may be one that holds no weights: then any may be drawn.
+        able = real_experts(site) if real_experts(site)[ids].all() else np.ones(site.experts, dtype=bool)
+        sets = sets_of_equal_load(load, len(ids), loads[-1], draws, random, able)
+        for one, inside in zip(found, sets, strict=True):
+            one[site.id] = tuple(int(expert) for expert in np.flatnonzero(inside))
+        drawn = np.column_stack([drawn, sets @ load])
+    return found, float(np.mean(loads)) if loads else 0.0, drawn.mean(axis=1) if loads else np.zeros(draws)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.analysis.causal import CausalTable, Estimate, verdict
+from workbench.analysis.causal import CausalTable, Estimate
 from workbench.figures.style import Scale
 
 MOST_NUMBERS = 14  # groups up to which every cell has its number written in
@@ -40,9 +40,20 @@ def own_rows(table: CausalTable) -> list[int]:
 
 
 def causal_caption(table: CausalTable) -> str:
+    """One sentence for under the figure; what follows from it is `verdict` or `what_if_sentence`."""
+    who = f"n = {int(table.tokens.sum()):,} tokens of {int(table.documents.sum()):,} documents"
+    what = (
+        "the experts that a group favours are muted (rows)"
+        if (table.own >= 0).any()
+        else "the experts that were named are muted or forced, or fewer are chosen"
+    )
+    random = (
+        f", beside the mean of {table.draws} random sets of as many experts with the same load" if table.draws else ""
+    )
+    differences = (
+        f", and the difference for the row's own group with its {table.level:.0%} interval" if own_rows(table) else ""
+    )
     return (
-        f"Change of the loss (nats a token) of each group (columns, n = {int(table.tokens.sum()):,} tokens of {int(table.documents.sum()):,} "
-        f"documents) when the experts that a group favours are muted at every site (rows), beside the mean of {table.draws} random sets "
-        f"with as many experts and the same load, and the difference for the row's own group with its {table.level:.0%} interval over documents and "
-        f"draws. {verdict(table)}"
-    )  # fmt: skip
+        f"Change of the loss of each group (columns, nats a token, {who}) when {what}{random}{differences}; it shows what the "
+        "model does without these experts, not what they hold."
+    )

@@ -61,11 +61,11 @@ def causal(table: CausalTable) -> Figure:
         colour_bar(figure, image, list(grid[: len(squares)]), causal_scale(table, table.change.value), aspect=20)
     if rows:
         axes, own = grid[-1], table.own[rows]
-        value, low, high = (part[rows, own] for part in (table.excess.value, table.excess.low, table.excess.high))
+        middle, low, high = (part[rows, own] for part in (table.excess.value, table.excess.low, table.excess.high))
         axes.axvline(0, color=NEUTRAL, linewidth=0.6, linestyle=":")
         axes.hlines(rows, low, high, color=NEUTRAL, linewidth=1)
         axes.scatter(
-            value,
+            middle,
             rows,
             s=16,
             zorder=3,
