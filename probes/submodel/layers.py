@@ -26,7 +26,7 @@ _RETURNS: dict[str, tuple[str, ...]] = {
     "Glm5NextTextDecoderLayer": ("prev_topk_indices",),
     "MistralLarge4TextDecoderLayer": ("prev_topk_indices",),
 }
-_CACHES = ("past_key_values", "past_key_value", "cache_params")
+_CACHES = ("past_key_values", "past_key_value", "cache_params", "cache")
 
 
 class LeftOut:
@@ -41,7 +41,8 @@ class LeftOut:
         self._names = tuple(names)
         self._rest = _RETURNS.get(type(layer).__name__)
         # The number of the layer itself is no slot: LongCat-Flash has two attentions a layer, at slots 2i and 2i + 1.
-        numbers = (getattr(module, "layer_idx", None) for module in layer.modules() if module is not layer)
+        inside = (module for module in layer.modules() if module is not layer)
+        numbers = (getattr(module, "layer_idx", getattr(module, "layer", None)) for module in inside)
         self._slots = tuple(sorted({number for number in numbers if isinstance(number, int)}))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

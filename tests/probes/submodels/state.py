@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -30,4 +31,4 @@ def state_of(model: nn.Module, without: set[str] | None = None) -> dict[str, Any
 
 
 def _digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.detach().contiguous().view(-1).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
