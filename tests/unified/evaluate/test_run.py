@@ -17,7 +17,7 @@ from workbench.unified.evaluate.bench import JUDGES, Judges, provide_judges, tra
 from workbench.unified.evaluate.judges import JudgePlan, blur_pictures, blur_sounds, read
 from workbench.unified.tokenizers.bundle import Tokenizers
 
-PLAN = JudgePlan(steps=60, garment_steps=60, batch=32)
+PLAN = JudgePlan(steps=50, garment_steps=50, batch=20)
 LEAVES = {
     "image_to_word": ("fashion", "digits"),
     "speech_to_word": ("known_speakers", "held_out_speaker"),
