@@ -101,6 +101,21 @@ class LiveSnapshot:
         return self.written / self.seconds if self.seconds > 0 else 0.0
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a run has come to; fields as in LiveSnapshot."""
+
+    traces: tuple[Trace, ...] = ()
+    written: int = 0
+    read: float = 0.0
+    seconds: float = 0.0
+    patches: int = 0
+
+    @classmethod
+    def of(cls, run: LiveRun) -> _Seen:
+        return cls(run.traces(), run.written, run.sites_read / run.sites, run.seconds, run.patches)
+
+
 class Live:
     """One run in the background; made by `LiveRuns.start`."""
 
@@ -115,16 +130,18 @@ class Live:
         self._memory = ""
         self._error: str | None = None
         self._run: LiveRun | None = None
+        self._last: _Seen | None = None  # what the run had come to when it ended
         self._model: ModelInfo | None = None
         self._capture: Capture | None = None
 
     def snapshot(self) -> LiveSnapshot:
         """The run as it is now."""
         with self._lock:
-            state, step, error, run = self._state, self._step, self._error, self._run
+            state, step, error = self._state, self._step, self._error
             model, capture, memory = self._model, self._capture, self._memory
-        written = run.written if run is not None else 0
-        if state == "reading" and written:
+            run, last = self._run, self._last
+        seen = last or (_Seen.of(run) if run is not None else _Seen())
+        if state == "reading" and seen.written:
             state, step = "writing", "Writing"
         finished = state in FINISHED
         return LiveSnapshot(
@@ -135,12 +152,12 @@ class Live:
             stopping=self.control.stopped and not finished,
             model=model,
             memory=memory,
-            traces=run.traces() if run is not None else (),
-            written=written,
+            traces=seen.traces,
+            written=seen.written,
             most=self.order.sampling.max_new_tokens * len(self.order.prompts),
-            read=0.0 if run is None else 1.0 if written or finished else run.sites_read / run.sites,
-            seconds=run.seconds if run is not None else 0.0,
-            patches=run.patches if run is not None else 0,
+            read=1.0 if seen.written or (finished and seen.traces) else seen.read,
+            seconds=seen.seconds,
+            patches=seen.patches,
             error=error,
             capture=capture,
         )
@@ -164,7 +181,10 @@ class Live:
     def _work(self, models: _Models) -> None:
         try:
             with models.lend(self) as loaded:
-                capture = self._watch(loaded)
+                try:
+                    capture = self._watch(loaded)
+                finally:
+                    self._let_go()
         except Stopped:
             self._finish("stopped", "Stopped before anything was read")
         except Exception as fault:
@@ -176,6 +196,12 @@ class Live:
                 self._finish("stopped", "Stopped", capture=capture)
             else:
                 self._finish("done", "Done", capture=capture)
+
+    def _let_go(self) -> None:
+        """Keep what was seen and drop the run, which holds the model: a model that makes room must really go."""
+        with self._lock:
+            self._last = _Seen.of(self._run) if self._run is not None else None
+            self._run = None
 
     def _watch(self, loaded: LoadedModel) -> Capture | None:
         from workbench.live.run import LiveRun

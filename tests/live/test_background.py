@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,16 @@ def test_a_model_is_loaded_once_and_lent_to_one_run_at_a_time(
     assert loads == ["load"] and runs.held == (str(tiny_folder),)
 
 
-def test_no_more_models_than_allowed(tiny_folder: Path, other_folder: Path) -> None:
+def test_no_more_models_than_allowed(tiny_folder: Path, other_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[weakref.ref[Any]] = []
+    whole = live_runs.load_model
+
+    def noted(*arguments: Any, **more: Any) -> Any:
+        loaded = whole(*arguments, **more)
+        alive.append(weakref.ref(loaded.model))
+        return loaded
+
+    monkeypatch.setattr(live_runs, "load_model", noted)
     runs = LiveRuns(max_models=1)
     first = runs.start(order(tiny_folder, paused=True))
     until(lambda: first.control.holding)
@@ -124,6 +135,9 @@ def test_no_more_models_than_allowed(tiny_folder: Path, other_folder: Path) -> N
     first.control.play()
     assert second.wait(WAIT).state == "done"
     assert runs.held == (str(other_folder),)
+    until(lambda: not gc.collect() or alive[0]() is None)
+    assert alive[0]() is None and alive[1]() is not None  # the model itself is gone, not only its name
+    assert first.snapshot().written == 8 and len(first.snapshot().traces[0]) == 12  # and what it wrote is not
 
 
 def test_a_forgotten_paused_run_gives_way(
