@@ -56,6 +56,7 @@ class RecordOptions:
         loss: keep the cross-entropy in nats of the token that follows each token.
         coactivation: count pairs of experts chosen together.
         max_tokens: bound on token rows kept.
+        untrained: run the model's configuration with weights drawn anew by `seed`: the null of untrained weights.
         seed: of the sample of token rows, and of anything random in the model.
         notes, licence: words for the capture.
     """
@@ -69,6 +70,7 @@ class RecordOptions:
     predictions: bool = False
     loss: bool = False
     coactivation: bool = True
+    untrained: bool = False
     max_tokens: int = 200_000
     seed: int = 0
     notes: str = ""
@@ -90,7 +92,7 @@ class RecordOptions:
             )
 
 
-def wanted_streams(wish: str) -> dict[str, bool]:
+def wanted_streams(wish: str) -> dict[str, Any]:
     """Fields of `RecordOptions` for the optional columns named in `wish`, such as "scores,loss".
 
     Raises:
@@ -182,6 +184,10 @@ def record(
     options = options or RecordOptions()
     if not documents:
         raise RecordingError("There is no document to run: name at least one file with text.")
+    if options.untrained:
+        from workbench.models.fresh import fresh_weights
+
+        loaded = fresh_weights(loaded, options.seed)
     runner = _Runner(loaded, options)
     runner.check(documents)
     torch.manual_seed(options.seed)
@@ -222,7 +228,12 @@ def record(
         notes=notes,
         grouped_by=InputOptions(group_by=options.group_by).grouped_by,
     )
-    return with_model(group_by_phase(capture) if options.group_by == "phase" else capture, loaded)
+    made = with_model(group_by_phase(capture) if options.group_by == "phase" else capture, loaded)
+    if options.untrained:
+        from workbench.models.fresh import marked_untrained
+
+        made = marked_untrained(made, options.seed)
+    return made
 
 
 class _Runner:

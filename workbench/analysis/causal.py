@@ -11,8 +11,9 @@ Letters: E experts, G groups, R rows (what is muted), K random draws, C cells (a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,6 +118,39 @@ class Losses:
     random: np.ndarray
     load: np.ndarray
     random_load: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, for JSON."""
+        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
+        return {"rows": list(self.rows), "cells": [list(cell) for cell in self.cells], **arrays}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Losses:
+        """What `to_dict` gave.
+
+        Raises:
+            CaptureError: if it is something else.
+        """
+        try:
+            rows = tuple(str(row) for row in found["rows"])
+            cells = tuple((str(document), str(group)) for document, group in found["cells"])
+            draws = len(found["random"][0]) if rows else 0
+            shapes = {
+                "tokens": (len(cells),), "full": (len(cells),), "changed": (len(rows), len(cells)),
+                "random": (len(rows), draws, len(cells)), "load": (len(rows),), "random_load": (len(rows), draws),
+            }  # fmt: skip
+            arrays = {
+                name: np.asarray(found[name], dtype=np.int64 if name == "tokens" else np.float64).reshape(shape)
+                for name, shape in shapes.items()
+            }
+        except (KeyError, IndexError, TypeError, ValueError) as fault:
+            raise CaptureError(
+                "The losses of a causal check were expected, but the file holds something else: make it again with `workbench causal`."
+            ) from fault
+        return cls(rows, cells, **arrays)
+
+
+_ARRAYS = ("tokens", "full", "changed", "random", "load", "random_load")
 
 
 @dataclass(frozen=True)

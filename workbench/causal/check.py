@@ -83,12 +83,14 @@ class CausalResult:
 
     Attributes:
         table: losses with intervals. sentence: what it says and does not prove.
+        losses: what the table was made of.
         muted: group -> site id -> ids, one entry a half of the documents. capture: routing of the full model on the same documents.
         used, known: documents used, and given.
     """
 
     table: CausalTable
     sentence: str
+    losses: Losses
     muted: dict[str, list[dict[str, list[int]]]]
     capture: Capture
     used: int
@@ -156,7 +158,7 @@ def causal(
     )  # fmt: skip
     table = causal_table(losses, level=options.level, resamples=options.resamples, seed=options.seed, separate=separate)
     muted = {row.name: [{site: list(ids) for site, ids in change.mute.items()} for change in row.own] for row in rows}
-    return CausalResult(table, verdict(table), muted, capture, len(chosen), len(documents))
+    return CausalResult(table, verdict(table), losses, muted, capture, len(chosen), len(documents))
 
 
 def routing_of(

@@ -25,13 +25,14 @@ class WhatIf:
     """What a change costs.
 
     Attributes:
-        table: one row. sentence: what it says and does not prove. capture: routing of the full model on the same documents.
+        table: one row. sentence: what it says and does not prove. losses: what the table was made of. capture: routing of the full model on the same documents.
         used, known: documents used, and given.
     """
 
     change: Intervention
     table: CausalTable
     sentence: str
+    losses: Losses
     capture: Capture
     used: int
     known: int
@@ -94,7 +95,7 @@ def what_if(
         np.array([load + force_load]), (random_load + random_force_load)[None],
     )  # fmt: skip
     table = causal_table(losses, level=options.level, resamples=options.resamples, seed=options.seed)
-    return WhatIf(change, table, what_if_sentence(table), capture, len(chosen), len(documents))
+    return WhatIf(change, table, what_if_sentence(table), losses, capture, len(chosen), len(documents))
 
 
 def what_if_sentence(table: CausalTable) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from workbench.analysis.causal import CausalTable
     from workbench.capture import Capture
     from workbench.causal.interventions import Intervention
+    from workbench.causal.stored import StoredCheck
     from workbench.causal.writing import Written
 
 
@@ -86,6 +86,7 @@ def causal(
     from workbench.causal.check import CausalOptions
     from workbench.causal.check import causal as run_check
     from workbench.causal.interventions import Intervention, parse_experts
+    from workbench.causal.stored import StoredCheck
     from workbench.causal.what_if import what_if
     from workbench.causal.writing import write_both
     from workbench.export import check_folder
@@ -127,12 +128,19 @@ def causal(
             result = run_check(loaded, found.documents, options, on_progress=progress, cancelled=stopped)
             experts: Any = result.muted
             table, sentence, capture, used = result.table, result.sentence, result.capture, result.used
+            losses = result.losses
         else:
             tried = what_if(loaded, found.documents, change, options, on_progress=progress, cancelled=stopped)
             experts = {"mute": change.mute, "force": change.force, "top_k": change.top_k}
             table, sentence, capture, used = tried.table, tried.sentence, tried.capture, tried.used
+            losses = tried.losses
             written = write_both(loaded, prompt or [], change, tokens=new_tokens, seed=seed, cancelled=stopped)
-    files = _write(capture, table, sentence, experts, written, out, overwrite)
+    settings = {
+        "model": loaded.info.id, "device": str(loaded.model.device), "group_by": group_by, "share": share, "by": by, "used": used,
+        "known": len(found.documents), "seed": seed, "resamples": table.resamples, "level": table.level, "separate": table.separate,
+    }  # fmt: skip
+    stored = StoredCheck(losses, settings, experts)
+    files = _write(capture, stored, table, sentence, written, out, overwrite)
     for text in written:
         output.say(f"{text.prompt!r}\n  full:    {text.full!r}\n  changed: {text.changed!r}")
     output.say(sentence)
@@ -161,7 +169,7 @@ def causal(
 
 
 NAMES = ("causal",)
-MORE = ("experts.json", "written.jsonl", "written.html")
+MORE = ("experts.json", "losses.json", "written.jsonl", "written.html")
 
 
 def _check_prompts(change: Intervention, prompt: list[str] | None) -> None:
@@ -175,19 +183,20 @@ def _check_prompts(change: Intervention, prompt: list[str] | None) -> None:
 
 def _write(
     capture: Capture,
+    stored: StoredCheck,
     table: CausalTable,
     sentence: str,
-    experts: Mapping[str, Any],
     written: list[Written],
     out: Path,
     overwrite: bool,
 ) -> list[Path]:
+    from workbench.causal.stored import FILE
     from workbench.export import Part, write_parts
     from workbench.figures import paper_causal
     from workbench.figures.causal_style import causal_caption
     from workbench.figures.text_diff import document
 
-    more = {"experts.json": (json.dumps(experts, indent=1) + "\n").encode()}
+    more = {"experts.json": (json.dumps(stored.experts, indent=1) + "\n").encode(), FILE: stored.to_bytes()}
     if written:
         lines = [
             json.dumps({"prompt": one.prompt, "full": one.full, "changed": one.changed}, ensure_ascii=False)
