@@ -34,7 +34,9 @@ def test_the_page_does_what_it_says() -> None:
 
 def test_the_words_of_the_page_can_be_read() -> None:
     text = PAGE.read_text(encoding="utf-8").split("## Words")[1].split("## What")[0]
-    words = [word for cell in re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE) for word in re.findall(r"`(.*?)`", cell)]
+    words = [
+        word for cell in re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE) for word in re.findall(r"`(.*?)`", cell)
+    ]
     words = [word for word in words if "=" in word or word == "full"]
     assert len(words) == 12
     for word in words:
