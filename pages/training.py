@@ -1,7 +1,7 @@
 """Training: how is the run going?
 
-One sentence answers, then the curves. A run that is being written is followed: the body is a fragment that looks again every
-two seconds and reads only what was appended.
+One sentence answers, then the curves. A run that is being written is followed: a fragment looks again every two seconds, reads
+only what was appended, and has the page drawn anew if there was something.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import streamlit as st
 
 from pages.parts import training_views as views
 from pages.parts.frame import framed
-from pages.parts.runs import capture_at, open_run, silent_for, stamp
+from pages.parts.runs import Signature, capture_at, open_run, signature, silent_for, stamp
 from pages.parts.selection import Field, key, remember, settle, to_address
 from pages.parts.words import count, plain, seconds, shape
 from workbench.capture import WorkbenchError
-from workbench.training import Run, TrainingLogError
+from workbench.training import Run
 from workbench.training import places as runs
 from workbench.training.places import RunPlace
 
 PREFIX = "training."
 EVERY = 2.0  # seconds between two looks at a run that is being written
-RUN_KEY = "training.run"  # the run of this tab, for the way back from another page
 
 
 def main() -> None:
@@ -42,6 +41,8 @@ def main() -> None:
     if linked and all(place.id != linked for place in at_hand):
         st.warning("The link names a run that is not on this machine; another one is shown.")
     place, other = _choose(at_hand, linked)
+    chosen_runs = [place] if other is None else [place, other]
+    before = [signature(one) for one in chosen_runs]  # before reading: what comes meanwhile is drawn next time
     try:
         first = open_run(place)
         others = [(other, open_run(other))] if other is not None else []
@@ -51,8 +52,10 @@ def main() -> None:
         return
     known = _fields(first, others)
     chosen = settle(place.id, known, st.session_state, st.query_params.to_dict(), PREFIX, "run")
-    live = any(run.info.state == "running" for run in (first, *(run for _, run in others)))
-    st.fragment(_body, run_every=EVERY if live else None)(place, other)
+    shown = [(place, first), *others]
+    _body(shown)
+    if any(run.info.state == "running" for _, run in shown):
+        st.fragment(_watch, run_every=EVERY)(chosen_runs, before)
     with st.expander("Log a run of your own", icon=":material/edit_note:"):
         _recipe()
     with st.expander("Open a folder of runs", icon=":material/folder_open:"):
@@ -108,13 +111,14 @@ def _fields(run: Run, others: list[tuple[RunPlace, Run]]) -> dict[str, Field]:
     }
 
 
-def _body(place: RunPlace, other: RunPlace | None) -> None:
-    """Everything that changes while a run is written."""
-    try:
-        shown = [(place, open_run(place))] + ([(other, open_run(other))] if other is not None else [])
-    except TrainingLogError as fault:
-        st.error(plain(str(fault), limit=500))
-        return
+def _watch(shown: list[RunPlace], drawn: list[Signature]) -> None:
+    """Look again, and draw the page anew only if something was written: figures are dear to a browser."""
+    if [signature(place) for place in shown] != drawn:
+        st.rerun()
+
+
+def _body(shown: list[tuple[RunPlace, Run]]) -> None:
+    """What the runs are, the answer, and the open tab."""
     for one, run in shown:
         _identity(one, run, many=len(shown) > 1)
     named = [(name, run) for name, (_, run) in zip(_names(shown), shown, strict=True)]
@@ -130,16 +134,6 @@ def _body(place: RunPlace, other: RunPlace | None) -> None:
             views.show(slug, named)
         except WorkbenchError as fault:
             st.info(plain(str(fault), limit=500))
-    if live_ended(shown):
-        st.rerun()
-
-
-def live_ended(shown: list[tuple[RunPlace, Run]]) -> bool:
-    """Whether a run that was running when the page was drawn has ended since: then the page is drawn once more, without polling."""
-    before = st.session_state.get("training.live", False)
-    now = any(run.info.state == "running" for _, run in shown)
-    st.session_state["training.live"] = now
-    return bool(before) and not now
 
 
 def _names(shown: list[tuple[RunPlace, Run]]) -> list[str]:

@@ -14,10 +14,11 @@ from workbench.analysis.tables import BalanceTable, HeatmapTable
 from workbench.capture import Capture
 from workbench.capture.read import read_capture
 from workbench.training import MetricsFile, Run, read_run
-from workbench.training.format import METRICS_FILE
+from workbench.training.format import CAPTURES_FOLDER, METRICS_FILE, RUN_FILE
 from workbench.training.places import RunPlace
 
 QUIET = 120.0  # seconds without a line after which a running run is said to be silent
+Signature = tuple[tuple[int, int], tuple[int, int], tuple[int, int], bool]
 MOST_CAPTURES = 60  # that are drawn; more are thinned evenly, the first and the last kept
 
 
@@ -46,6 +47,21 @@ def silent_for(run: Run) -> float | None:
         return None
     quiet = time.time() - run.last_time
     return quiet if quiet > QUIET else None
+
+
+def signature(place: RunPlace) -> Signature:
+    """What changes when a page of this run has to be drawn anew: asked every two seconds, so it looks at files and reads none."""
+    info, metrics, captures = (_status(place.path / name) for name in (RUN_FILE, METRICS_FILE, CAPTURES_FOLDER))
+    return info, metrics, captures, time.time() - metrics[1] / 1e9 > QUIET
+
+
+def _status(path: Path) -> tuple[int, int]:
+    """Size and time of a file's last change in nanoseconds; zeros while it is being replaced."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def stamp(path: Path) -> str:
