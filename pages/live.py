@@ -1,17 +1,20 @@
 """Live: what happens as a model reads and writes this?
 
 The prompt above, the player below it, then the tokens coloured by expert, the experts of all layers filling, and the route of
-one token. The model runs in a thread of its own; a fragment looks at it twice a second and stops looking when it rests.
+one token. The model runs in a thread of its own; a fragment looks at it about twice a second, less often where drawing takes long, and
+stops looking when it rests.
 """
 
 from __future__ import annotations
+
+import time
 
 import streamlit as st
 
 from pages.parts.frame import framed
 from pages.parts.live_choices import ALL, keep_texts, key, remember_texts, settle, show_settings, write_address
 from pages.parts.live_form import show_form
-from pages.parts.live_player import TICK, at_rest, show_player
+from pages.parts.live_player import at_rest, show_player, tick_of
 from pages.parts.live_view import show_run
 from pages.parts.words import plain, shape
 from workbench import session
@@ -49,7 +52,7 @@ def _tick(live: Live, snapshot: LiveSnapshot) -> float | None:
     """Seconds until the next look; None where nothing changes by itself."""
     if at_rest(live, snapshot):
         return REPLAY_TICK if st.session_state.get(key("replay")) else None
-    return LOADING_TICK if snapshot.state in ("waiting", "loading") else TICK
+    return LOADING_TICK if snapshot.state in ("waiting", "loading") else tick_of(st.session_state.get(key("cost"), 0.0))
 
 
 def _begin(run: str) -> None:
@@ -57,7 +60,7 @@ def _begin(run: str) -> None:
     state = st.session_state
     state[key("run")] = run
     state[key("token")], state[key("lane")], state[key("only")] = None, 0, ALL
-    state[key("replay")], state[key("length")] = False, None
+    state[key("replay")], state[key("length")], state[key("cost")] = False, None, 0.0
 
 
 def _nothing() -> None:
@@ -81,6 +84,7 @@ def _watch(live: Live, every: float | None) -> None:
     """
     from pages.parts.live_keep import show_keep
 
+    begun = time.perf_counter()
     snapshot = live.snapshot()
     _identity(live, snapshot)
     at = show_player(live, snapshot)
@@ -90,6 +94,9 @@ def _watch(live: Live, every: float | None) -> None:
     elif snapshot.finished and not snapshot.error:
         st.info("The run was stopped before it had read anything: start another one above.")
     write_address()
+    # It only grows during a run: a pace that went up and down would draw the whole page each time.
+    state = st.session_state
+    state[key("cost")] = max(state.get(key("cost"), 0.0), time.perf_counter() - begun)
     if _tick(live, snapshot) != every:
         st.rerun()
 

@@ -290,6 +290,7 @@ class _Models:
     def __init__(self, most: int) -> None:
         self._most = most
         self._changed = threading.Condition()
+        self._loading = threading.Lock()  # transformers sets global switches while it loads, so one loads at a time
         self._slots: dict[tuple[str, LoadOptions, float], _Slot] = {}
         self._clock = itertools.count(1)
 
@@ -313,7 +314,8 @@ class _Models:
         slot = self._claim(key, live)
         if slot.loaded is None:
             try:
-                slot.loaded = _load(live)
+                with self._loading:
+                    slot.loaded = _load(live)
             except BaseException:
                 with self._changed:
                     self._slots.pop(key, None)

@@ -10,7 +10,8 @@ from pages.parts.live_choices import key
 from pages.parts.words import count, plain, seconds
 from workbench.live_runs import Live, LiveSnapshot
 
-TICK = 0.5  # seconds between two looks at a run that goes on
+TICKS = (0.5, 1.0, 2.0)  # seconds between two looks at a run that goes on
+DRAWING_SHARE = 0.1  # of the time may go into drawing, which shares the processor with the model
 REPLAY_TICKS = 60  # looks that a replay takes at most
 PATIENCE = 2.0  # seconds that a press of Step or Pause waits for the model to come to rest
 LABELS = {"done": "Done", "stopped": "Stopped", "failed": "Failed"}
@@ -19,6 +20,11 @@ LABELS = {"done": "Done", "stopped": "Stopped", "failed": "Failed"}
 def at_rest(live: Live, snapshot: LiveSnapshot) -> bool:
     """Whether nothing will change until a button is pressed."""
     return snapshot.finished or (snapshot.paused and live.control.holding and live.control.would_hold())
+
+
+def tick_of(cost: float) -> float:
+    """Seconds between two looks where drawing one takes `cost` seconds."""
+    return next((tick for tick in TICKS if cost <= DRAWING_SHARE * tick), TICKS[-1])
 
 
 def show_player(live: Live, snapshot: LiveSnapshot) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -417,3 +418,12 @@ def test_a_sound_is_refused_where_the_model_hears_nothing(sees: Any, tmp_path: P
     (tmp_path / "one.wav").write_bytes(b"RIFF")
     with pytest.raises(InputError, match="'one.wav' is a sound, and the model 'sees' takes text and pictures"):
         LiveRun(sees, [Prompt("what", files=(tmp_path / "one.wav",))], Sampling())
+
+
+@pytest.mark.skipif(not embedded_models(), reason="needs the embedded model in sample_data/checkpoints")
+def test_the_code_in_the_docs_runs() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/live.md", "exec"), names)
+    assert names["capture"].token_count.sum() > 0 and names["event"].phase == "decode"

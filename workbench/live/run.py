@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from probes.calls import Call
     from workbench.models import LoadedModel
 
-FLUSH_SECONDS = 0.15  # how often tokens are handed out; pages look about twice a second
+FLUSH_SECONDS = 0.25  # how often tokens are handed out; pages look about twice a second
 MAX_SEQUENCES = 2
 
 
@@ -179,7 +179,7 @@ class LiveRun:
         if not self.sampling.max_new_tokens:
             self._read(prepared)
             return
-        picker = Picker(self.sampling, self._model.device, lambda token, value: self._chosen(lane, token, value))
+        picker = Picker(self.sampling, self._model.device, lambda token, scores: self._chosen(lane, token, scores))
         found = self._model.generate(
             **prepared.inputs,
             generation_config=_configuration(self._model, self.sampling.max_new_tokens),
@@ -233,9 +233,9 @@ class LiveRun:
     def _passed(self, calls: Sequence[Call]) -> None:
         self._tapes[self._lane_of_thread[threading.get_ident()]].passed(calls)
 
-    def _chosen(self, lane: int, token: Any, log_probability: Any) -> None:
+    def _chosen(self, lane: int, token: Any, scores: Any) -> None:
         self._forget_layers()
-        self._tapes[lane].chose(token, log_probability)
+        self._tapes[lane].chose(token, scores)
         now = time.monotonic()
         if now - self._flushed > FLUSH_SECONDS:
             self._flushed = now

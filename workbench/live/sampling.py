@@ -58,8 +58,8 @@ class Picker:
     Args:
         sampling: how to choose.
         device: where the scores are.
-        told: is given the chosen token int64 [1] and its log-probability before temperature and top-p, float32 [1]; both stay
-            on the device.
+        told: is given the chosen token int64 [1] and the scores float32 [1, V] before temperature and top-p; both stay on the
+            device, and nobody changes them afterwards.
     """
 
     def __init__(self, sampling: Sampling, device: Any, told: Callable[[Tensor, Tensor], None]) -> None:
@@ -73,8 +73,7 @@ class Picker:
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores float32 [1, V] -> scores [1, V] whose largest is the chosen token."""
         chosen = pick(scores, self._sampling, self._generator)
-        value = scores.gather(1, chosen[:, None]).squeeze(1) - scores.logsumexp(dim=-1)
-        self._told(chosen, value)
+        self._told(chosen, scores)
         if self._sampling.temperature == 0:
             return scores
         only = scores.new_full(scores.shape, -float("inf"))

@@ -24,7 +24,7 @@ from workbench.analysis.trace import NO_EXPERT, Trace
 
 if TYPE_CHECKING:
     from probes import RoutingProbe
-    from probes.calls import Call
+    from probes.calls import Call, Record
 
 _ROOM = 256  # tokens at first; doubled when full
 
@@ -66,9 +66,9 @@ class Tape:
         """A forward pass has ended."""
         self._pending.append(calls)
 
-    def chose(self, token: Tensor, log_probability: Tensor) -> None:
-        """A token int64 [1] was chosen, with its log-probability float32 [1]."""
-        self._pending.append((token, log_probability))
+    def chose(self, token: Tensor, scores: Tensor) -> None:
+        """A token int64 [1] was chosen from the scores float32 [1, V] of the model; both are left as they are."""
+        self._pending.append((token, scores))
         self.written += 1
 
     @torch.inference_mode()
@@ -78,29 +78,22 @@ class Tape:
         if not pending:
             return
         picks = [entry for entry in pending if isinstance(entry, tuple)]
+        chosen, values = _probabilities(picks)
         passes = [entry for entry in pending if not isinstance(entry, tuple)]
-        calls = [call for entry in passes for call in entry if not self._is_tower(call)]
-        records = [record for call in calls for record in call.records]
-        ids = weights = np.zeros(0)
-        if records:
-            ids = joined([record.routing.ids.reshape(-1) for record in records]).cpu().numpy()
-            weights = joined([record.routing.weights.reshape(-1).float() for record in records]).cpu().numpy()
-        chosen = torch.cat([token for token, _ in picks]).tolist() if picks else []
-        values = torch.cat([value for _, value in picks]).exp().tolist() if picks else []
+        records = [record for entry in passes for call in entry if not call.pooled for record in call.records]
+        rows = _Rows(records)
         with self._lock:
-            place, pick = 0, 0
+            pick = 0
             for entry in pending:
                 if isinstance(entry, tuple):
-                    self._take_choice(int(chosen[pick]), float(values[pick]))
+                    self._take_choice(chosen[pick], values[pick])
                     pick += 1
                     continue
                 for call in entry:
-                    if self._is_tower(call):
+                    if call.pooled:
                         self.patches += call.tokens
-                        continue
-                    size = sum(record.routing.ids.numel() for record in call.records)
-                    self._take_call(call, ids[place : place + size], weights[place : place + size])
-                    place += size
+                    else:
+                        self._take_call(call, rows)
             self._read_pieces()
 
     def keep_written(self, tokens: int) -> None:
@@ -112,9 +105,6 @@ class Tape:
                 self.written -= extra
                 self._pieces = self._pieces[: self._length]
 
-    def _is_tower(self, call: Call) -> bool:
-        return call.pooled
-
     def _take_choice(self, token: int, probability: float) -> None:
         at = self._append(1, self._stack)
         self._ids[at] = token
@@ -122,9 +112,13 @@ class Tape:
         self._probability[at] = probability
         self._unrouted.setdefault(self._stack, deque()).append(at)
 
-    def _take_call(self, call: Call, ids: np.ndarray, weights: np.ndarray) -> None:
-        real = np.ones(call.tokens, bool) if call.padding is None else ~call.padding.reshape(-1).cpu().numpy()
+    def _take_call(self, call: Call, rows: _Rows) -> None:
         waiting = self._unrouted.setdefault(call.stack, deque())
+        self._stack = call.stack
+        if call.decode and call.tokens == 1 and waiting:  # a step that follows a choice: by far the most frequent call
+            self._take_records(call, np.array([waiting.popleft()]), rows)
+            return
+        real = np.ones(call.tokens, bool) if call.padding is None else ~call.padding.reshape(-1).cpu().numpy()
         if call.decode and waiting:
             places = [waiting.popleft() for _ in range(min(len(waiting), int(real.sum())))]
             where = np.full(call.tokens, -1)
@@ -136,27 +130,27 @@ class Tape:
             if call.input_ids is not None:
                 self._ids[kept] = call.input_ids.reshape(-1).cpu().numpy()[real]
             self._modality[kept] = self._probe.collector.modality_of(call)[real]
-        self._stack = call.stack
-        self._take_records(call, where, ids, weights)
+        self._take_records(call, where, rows)
 
-    def _take_records(self, call: Call, where: np.ndarray, ids: np.ndarray, weights: np.ndarray) -> None:
+    def _take_records(self, call: Call, where: np.ndarray, rows: _Rows) -> None:
         """Experts of a call: `where` int [N] is the place of each of its tokens, -1 for none."""
-        start = 0
+        if rows.width and all(record.seen is None for record in call.records):
+            sites = np.array([record.site for record in call.records])
+            ids, weights = rows.take(len(sites) * call.tokens)
+            there = where >= 0
+            shape = (len(sites), call.tokens, rows.width)
+            at = (sites[:, None], where[there][None, :], slice(0, rows.width))
+            self._widen(rows.width)
+            self._experts[at] = ids.reshape(shape)[:, there]
+            self._weights[at] = weights.reshape(shape)[:, there]
+            return
         for record in call.records:
-            rows, width = record.routing.ids.shape
-            chosen = ids[start : start + rows * width].reshape(rows, width)
-            weight = weights[start : start + rows * width].reshape(rows, width)
-            start += rows * width
+            ids, weights = rows.take(record.routing.ids.shape[0])
             place = where if record.seen is None else where[record.seen.reshape(-1).cpu().numpy()]
             there = place >= 0
-            weight = np.where(chosen < 0, -np.inf, weight)  # a choice that led to no expert stands last
-            order = np.argsort(-weight, axis=1, kind="stable")
-            chosen = np.maximum(np.take_along_axis(chosen, order, 1), NO_EXPERT)
-            weight = np.where(chosen == NO_EXPERT, 0.0, np.take_along_axis(weight, order, 1))
-            if width > self._widest:
-                self._widen(width)
-            self._experts[record.site, place[there], :width] = chosen[there]
-            self._weights[record.site, place[there], :width] = weight[there]
+            self._widen(ids.shape[1])
+            self._experts[record.site, place[there], : ids.shape[1]] = ids[there]
+            self._weights[record.site, place[there], : ids.shape[1]] = weights[there]
 
     # ------------------------------------------------------------------ arrays
     def _append(self, tokens: int, stack: int) -> int:
@@ -182,7 +176,9 @@ class Tape:
         self._weights = np.concatenate([self._weights, np.zeros(shape, np.float32)], axis=1)
 
     def _widen(self, width: int) -> None:
-        """More choices a token than the sites stated."""
+        """Room for more choices a token than the sites stated."""
+        if width <= self._widest:
+            return
         extra = ((0, 0), (0, 0), (0, width - self._widest))
         self._experts = np.pad(self._experts, extra, constant_values=NO_EXPERT)
         self._weights = np.pad(self._weights, extra)
@@ -220,3 +216,57 @@ class Tape:
                 experts=experts,
                 weights=weights,
             )
+
+
+class _Rows:
+    """The experts of many records on the host, in one copy: rows of choices, the largest weight first.
+
+    Attributes:
+        width: choices of a row, or 0 where records differ in it.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        widths = {record.routing.ids.shape[1] for record in records}
+        self.width = widths.pop() if len(widths) == 1 else 0
+        self._at = 0
+        self._each: list[tuple[np.ndarray, np.ndarray]] = []
+        if not records:
+            return
+        ids = joined([record.routing.ids.reshape(-1) for record in records]).cpu().numpy()
+        weights = joined([record.routing.weights.reshape(-1).float() for record in records]).cpu().numpy()
+        if self.width:
+            self._ids, self._weights = _ranked(ids.reshape(-1, self.width), weights.reshape(-1, self.width))
+            return
+        start = 0
+        for record in records:
+            shape, size = record.routing.ids.shape, record.routing.ids.numel()
+            part = slice(start, start + size)
+            self._each.append(_ranked(ids[part].reshape(shape), weights[part].reshape(shape)))
+            start += size
+
+    def take(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """The next `rows` rows [rows, K]; where widths differ, those of the next record, which has that many."""
+        if not self.width:
+            self._at += 1
+            return self._each[self._at - 1]
+        part = slice(self._at, self._at + rows)
+        self._at += rows
+        return self._ids[part], self._weights[part]
+
+
+def _ranked(ids: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows [n, K] by descending weight; a choice that led to no expert stands last, as NO_EXPERT with weight 0."""
+    weights = np.where(ids < 0, -np.inf, weights)
+    order = np.argsort(-weights, axis=1, kind="stable")
+    ids = np.maximum(np.take_along_axis(ids, order, 1), NO_EXPERT)
+    return ids, np.where(ids == NO_EXPERT, 0.0, np.take_along_axis(weights, order, 1))
+
+
+def _probabilities(picks: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[int], list[float]]:
+    """Tokens and their probabilities under the scores that they were chosen from, for many choices in one go."""
+    if not picks:
+        return [], []
+    tokens = torch.cat([token for token, _ in picks])
+    scores = torch.cat([score for _, score in picks])
+    values = (scores.gather(1, tokens[:, None]).squeeze(1) - scores.logsumexp(dim=-1)).exp()
+    return tokens.tolist(), values.tolist()
