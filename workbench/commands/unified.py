@@ -210,28 +210,66 @@ def generate(
 
 @unified.command("evaluate")
 def evaluate(
-    checkpoint: Checkpoint,
     data_root: DataRoot,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            "--checkpoint",
+            help="Folder of a trained model, or the name of a shipped one; omni-mini if not given.",
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many samples of every task; all if not given.")
     ] = None,
+    judges: Annotated[
+        Path | None,
+        typer.Option(
+            "--judges",
+            help="Folder of trained judges; else those of the checkpoint, else ones trained once on the data and kept.",
+        ),
+    ] = None,
     seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the result to this JSON file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure reading and making on held-out data: accuracies beside their ceiling and chance, and bits a byte of text.
 
-    Example:
+    Judges are small networks that saw real training data only. Training them takes some minutes, once.
 
-    workbench unified evaluate --checkpoint runs/mine/model --data-root data --limit 200
+    Examples:
+
+    workbench unified evaluate --data-root data --limit 200 --json
+
+    workbench unified evaluate --model runs/mine/model --data-root data --out result.json
     """
     quiet_libraries()
     from workbench.unified.evaluate import evaluate as measure
 
     output = Output(as_json)
-    found = measure(checkpoint, data_root, limit, seed, output.note)
-    if not as_json:
-        output.say(json.dumps(found, indent=1, default=str))
+    found = measure(_shipped_or(checkpoint), data_root, limit, seed, output.note, judges)
+    text = json.dumps(found, indent=1, default=str)
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")
+    output.say(text)
     output.result(found)
+
+
+def _shipped_or(checkpoint: Path | None) -> Path:
+    """The folder that is meant: given, or of a shipped model by its name."""
+    from workbench.models import embedded_models
+    from workbench.unified.segments import UnifiedError
+
+    if checkpoint is not None and checkpoint.is_dir():
+        return checkpoint
+    wanted = "omni-mini" if checkpoint is None else str(checkpoint)
+    for model in embedded_models():
+        if model.name == wanted:
+            return model.path
+    raise UnifiedError(
+        f"Expected the folder of a unified model, but '{wanted}' is neither a folder nor shipped: train one with `workbench unified "
+        "train` and name its folder with --model."
+    )
 
 
 def _answer(
