@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.parts.live_player import tick_of
 from tests.pages.conftest import ROOT, Dashboard
 from workbench import session
 from workbench.capture import Capture
@@ -251,3 +252,8 @@ def test_two_tabs_each_keep_their_own_run(dashboard: Dashboard) -> None:
     }
     assert "The river" in texts[first.id] and "def add" in texts[second.id]
     assert one.session_state["live.run"] == first.id and other.session_state["live.run"] == second.id
+
+
+@pytest.mark.parametrize(("cost", "tick"), [(0.0, 0.5), (0.05, 0.5), (0.06, 1.0), (0.15, 2.0), (9.0, 2.0)])
+def test_slow_drawing_is_done_less_often(cost: float, tick: float) -> None:
+    assert tick_of(cost) == tick
