@@ -6,6 +6,7 @@ that expert. What is chosen stands in the address bar, so that a link shows the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -14,9 +15,13 @@ from pages.parts import selection
 from pages.parts.answers import busiest
 from pages.parts.controls import show_controls
 from pages.parts.downloads import show_downloads
-from pages.parts.frame import START, framed
+from pages.parts.frame import START, WHAT_IF, framed
+from pages.parts.more_views import MORE
+from pages.parts.nulls import Null, null_of, say
 from pages.parts.selection import VIEWS, key
+from pages.parts.show_more import show_more
 from pages.parts.tokens import show_tokens
+from pages.parts.untrained import show_untrained
 from pages.parts.views import Cell, View, by_label, heatmap_height
 from pages.parts.words import identity, plain
 from workbench import session
@@ -54,13 +59,18 @@ def _page(place: session.Place, capture: Capture) -> None:
     address = st.query_params.to_dict()
     chosen = selection.settle(place.id, known, st.session_state, address)
     tabs = st.tabs(list(VIEWS.values()), key=key("view"), on_change="rerun")
-    view = by_label(st.session_state[key("view")])
+    slug = next(slug for slug, label in VIEWS.items() if label == st.session_state[key("view")])
+    more = slug == "more"
+    view = MORE[st.session_state[key("more")]] if more else by_label(st.session_state[key("view")])
     with st.sidebar:
         show_controls(capture, view, known)
     # Widgets may have taken another value while they were drawn: the choices are read once more.
     chosen = {name: st.session_state[key(name)] for name in known}
-    with tabs[list(VIEWS).index(view.slug)]:
-        _view(place, capture, view, chosen)
+    with tabs[list(VIEWS).index(slug)]:
+        if more:
+            show_more(place, capture, chosen)
+        else:
+            _view(place, capture, by_label(VIEWS[slug]), chosen)
     chosen = {name: st.session_state[key(name)] for name in known}
     _write_address(place, chosen, known)
 
@@ -81,20 +91,38 @@ def _view(place: session.Place, capture: Capture, view: View, chosen: dict[str, 
         return
     cell = _cell(capture, view, chosen, table)
     st.markdown(view.answer(table))
+    if view.slug == "specialisation":
+        st.page_link(WHAT_IF, label="Does it matter? Mute such experts and see whom it hurts", icon=":material/volume_off:")
+    null = _null(place, capture, view, chosen, table)
     if not view.cells or cell is None:
-        _figure(place, view, table, None)
+        _figure(place, view, table, None, null)
         return
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        _figure(place, view, table, cell)
+        _figure(place, view, table, cell, null)
     with right:
         show_tokens(place, capture, cell, chosen, view.slug in SINGLE_GROUP, heatmap_height(len(table.sites)) - 130)
 
 
-def _figure(place: session.Place, view: View, table: Any, cell: Cell | None) -> None:
-    figure = view.figure(table, cell)
+def _null(place: session.Place, capture: Capture, view: View, chosen: dict[str, Any], table: Any) -> Null | None:
+    """The null of the figure, and the sentence that it supports; what hinders it is said instead."""
+    try:
+        null = null_of(place, capture, view.slug, chosen, table)
+    except CaptureError as fault:
+        st.info(f"Without a null: {plain(str(fault), limit=400)}")
+        if chosen["null"] == "untrained":
+            show_untrained()
+        return None
+    if null is not None:
+        say(null)
+    return null
+
+
+def _figure(place: session.Place, view: View, table: Any, cell: Cell | None, null: Null | None) -> None:
+    if null is not None:
+        table = replace(table, caption=f"{table.caption} {null.note[:1].upper()}{null.note[1:]}.")
     st.plotly_chart(
-        figure,
+        view.figure(table, cell, null),
         key=f"routing.chart.{view.slug}",
         on_select=_click if view.cells else "ignore",
         selection_mode="points",
@@ -102,7 +130,8 @@ def _figure(place: session.Place, view: View, table: Any, cell: Cell | None) -> 
         alt=table.caption,
     )
     st.caption(plain(table.caption, limit=2000))
-    show_downloads(place, view, table)
+    numbers = table if null is None else null.table
+    show_downloads(place, view.slug, lambda: view.paper(table, null), numbers.frame)
 
 
 def _cell(capture: Capture, view: View, chosen: dict[str, Any], table: Any) -> Cell | None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from pages.parts.selection import ALL_PHASES, MAX_SITES, MEASURES, TOP_Q, Field, key
+from pages.parts.more_views import More
+from pages.parts.nulls import NULL_WORDS
+from pages.parts.selection import ALL_PHASES, BY, MAX_SITES, MEASURES, NULLS, TOP_Q, Field, key
 from pages.parts.views import View
 from workbench.analysis.coactivation import NORMALISATIONS
 from workbench.analysis.load import BALANCE_MEASURES
@@ -24,6 +26,7 @@ PAIR_WORDS = {
     "conditional": "Share of the row's tokens",
     "count": "Number of tokens",
 }
+BY_WORDS = {"input": "The token itself", "next": "The one that follows", "predicted": "The one that the model predicts"}
 PHASE_WORDS = {
     ALL_PHASES: "Reading and writing",
     "prefill": "Reading only (prefill)",
@@ -37,9 +40,11 @@ WHY = {
 }
 
 
-def show_controls(capture: Capture, view: View, known: Mapping[str, Field]) -> None:
+def show_controls(capture: Capture, view: View | More, known: Mapping[str, Field]) -> None:
     """Draw the controls; their values are in the tab's state under `key(name)`."""
     st.markdown("##### Show")
+    if "null" in view.uses:
+        _null(capture)
     _group(capture, view)
     if "site" in view.uses:
         _one_site(capture)
@@ -59,10 +64,25 @@ def show_controls(capture: Capture, view: View, known: Mapping[str, Field]) -> N
             format_func=lambda q: f"{q} %",
             help="Part of a layer's experts that counts as a group's busiest ones. The ERNIE 5.0 report takes 25 %.",
         )
+    if "by" in view.uses:
+        st.selectbox(
+            "Word", BY, key=key("by"), format_func=BY_WORDS.__getitem__,
+            help="The predicted word has to be recorded: `workbench capture --streams predicted`.",
+        )  # fmt: skip
     _phase(capture, view)
 
 
-def _group(capture: Capture, view: View) -> None:
+def _null(capture: Capture) -> None:
+    alone = len(groups_with_tokens(capture)) < 2
+    st.selectbox(
+        "Null", NULLS, key=key("null"), format_func=NULL_WORDS.__getitem__,
+        help="What the numbers would be if groups did not matter, drawn over the figure. Labels exchanged: among documents, or segments of one. "
+        "Untrained weights: the same model before it learnt anything. Same load: every group drew from the layer's own load, which takes tokens for "
+        "independent and finds too much where documents differ." + (" This capture has one group, so only pairs of experts have a null." if alone else ""),
+    )  # fmt: skip
+
+
+def _group(capture: Capture, view: View | More) -> None:
     groups = [capture.group_index(name) for name in groups_with_tokens(capture)]
     why = _why("group", view)
     if why is None and len(groups) == 1:
@@ -77,8 +97,8 @@ def _group(capture: Capture, view: View) -> None:
     )
 
 
-def _sites(capture: Capture, view: View) -> None:
-    few = view.slug in ("utilisation", "overlap")
+def _sites(capture: Capture, view: View | More) -> None:
+    few = isinstance(view, View) and view.slug in ("utilisation", "overlap")
     st.multiselect(
         "Layers",
         all_sites(capture),
@@ -113,7 +133,7 @@ def _take_site() -> None:
     st.session_state[key("expert")] = 0 if st.session_state[key("expert")] is None else st.session_state[key("expert")]
 
 
-def _phase(capture: Capture, view: View) -> None:
+def _phase(capture: Capture, view: View | More) -> None:
     counted = capture.table("tokens").sum("block", "site", "group")
     filled = [phase for phase, n in zip(capture.phases, counted.values, strict=True) if n > 0]
     why = _why("phase", view)
@@ -130,8 +150,12 @@ def _phase(capture: Capture, view: View) -> None:
     )
 
 
-def _why(name: str, view: View) -> str | None:
-    return None if name in view.uses else WHY[name].format(label=view.label)
+def _why(name: str, view: View | More) -> str | None:
+    if name in view.uses:
+        return None
+    if name == "phase" and not isinstance(view, View):
+        return f"{view.label} is counted over token rows of both phases together."
+    return WHY[name].format(label=view.label)
 
 
 def _capital(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.frame import Made, follow
-from pages.parts.views import View
 from workbench import session
 from workbench.jobs import Task
 
@@ -19,16 +19,20 @@ FIGURES = {"png": "image/png", "pdf": "application/pdf", "svg": "image/svg+xml"}
 NUMBERS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
-def show_downloads(place: session.Place, view: View, table: Any) -> None:
-    """The row of buttons under a figure."""
-    name = f"{place.name}-{view.slug}"
+def show_downloads(place: session.Place, slug: str, paper: Callable[[], Any], frame: Callable[[], Any]) -> None:
+    """The row of buttons under a figure.
+
+    Args:
+        slug: of the view, for the files' names. paper: draws the figure for paper. frame: gives its numbers.
+    """
+    name = f"{place.name}-{slug}"
     row = st.container(horizontal=True, vertical_alignment="center", gap="small", key="routing.downloads")
     row.caption(":material/download: Figure", width="content")
     for form, mime in FIGURES.items():
-        _button(row, form, f"{name}.{form}", mime, lambda form=form: figure_bytes(view, table, form))
+        _button(row, form, f"{name}.{form}", mime, lambda form=form: figure_bytes(paper, form))
     row.caption("· Numbers", width="content")
     for form, mime in NUMBERS.items():
-        _button(row, form, f"{name}.{form}", mime, lambda form=form: number_bytes(table, form))
+        _button(row, form, f"{name}.{form}", mime, lambda form=form: number_bytes(frame, form))
     row.caption("· All views", width="content")
     for label, title, work, why in (
         (
@@ -62,19 +66,18 @@ def _button(row: Any, form: str, name: str, mime: str, make: Any) -> None:
     )
 
 
-def figure_bytes(view: View, table: Any, form: str) -> bytes:
+def figure_bytes(paper: Callable[[], Any], form: str) -> bytes:
     """The figure for paper, drawn without a browser."""
     from workbench import export
-    from workbench.figures import paper
 
-    return export.figure_bytes(getattr(paper, view.slug)(table), form)
+    return export.figure_bytes(paper(), form)
 
 
-def number_bytes(table: Any, form: str) -> bytes:
+def number_bytes(frame: Callable[[], Any], form: str) -> bytes:
     """The numbers behind the figure, a row each, with n."""
     from workbench import export
 
-    return export.frame_bytes(table.frame(), form)
+    return export.frame_bytes(frame(), form)
 
 
 def _report(place: session.Place, task: Task) -> Made:

@@ -197,6 +197,12 @@ def _choose_options() -> dict[str, Any]:
                 help="Words before every text, counted apart, or beside every picture, sound and clip.",
             ).strip()
             or None,
+            "untrained": second.toggle(
+                "Untrained weights",
+                key="start.make.untrained",
+                help="Runs the same model with weights drawn anew. Record the same files with it, and “Null: Untrained weights” on Routing shows "
+                "what was there before any training.",
+            ),
             "streams": tuple(
                 third.multiselect(
                     "Also keep for every token",

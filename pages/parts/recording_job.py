@@ -37,6 +37,7 @@ class Order:
         generate: tokens to write at the end of each document.
         prompt: words before every text, or beside every picture, sound and clip; None: the default.
         streams: further columns of the token rows, as `workbench capture --streams` names them.
+        untrained: whether the weights are drawn anew, for the null.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Order:
     generate: int = 0
     prompt: str | None = None
     streams: tuple[str, ...] = ()
+    untrained: bool = False
 
 
 # What the form calls the options that sentences name as the command line does.
@@ -145,6 +147,7 @@ def _make(order: Order, library: Library, task: Task) -> Path:
                 max_length=order.max_length,
                 max_tokens=order.max_tokens,
                 generate=order.generate,
+                untrained=order.untrained,
                 **wanted_streams(",".join(order.streams)),
             ),
             on_progress=lambda at: task.progress(at.documents, at.total, f"{at.tokens:,} tokens read"),

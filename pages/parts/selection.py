@@ -24,7 +24,11 @@ VIEWS = {
     "balance": "Balance",
     "coactivation": "Co-activation",
     "specialisation": "Specialisation",
+    "more": "More measures",
 }
+MORE = ("iou-curve", "repetition", "vocabulary", "same-words", "affinity", "concentration", "first-choice")
+NULLS = ("off", "labels", "untrained", "fixed-load")
+BY = ("input", "next", "predicted")  # the id that a token is sorted by
 MEASURES = tuple(name for name in HEATMAP_MEASURES if name != "specialisation")  # that one has a view of its own
 ALL_PHASES = "all"
 ORDERS = ("strongest", "random")
@@ -91,6 +95,9 @@ def fields(capture: Capture) -> dict[str, Field]:
         "expert": Field(None, read_expert),
         "tokens": Field(SAME, _among((SAME, EVERY, *groups), _number_or_word)),
         "order": Field(ORDERS[0], _among(ORDERS)),
+        "null": Field(NULLS[0], _among(NULLS)),
+        "more": Field(MORE[0], _among(MORE)),
+        "by": Field(BY[0], _among(BY)),
     }
 
 

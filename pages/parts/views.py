@@ -1,4 +1,4 @@
-"""The six views of routing: from the choices to a table, a figure, an answer, and what one can download."""
+"""The views of routing: from the choices to a table, a figure with or without its null, an answer, and what one can download."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pages.parts import answers
+from pages.parts.nulls import Null
 from pages.parts.selection import ALL_PHASES, VIEWS
 from workbench.analysis.coactivation import coactivation_table
 from workbench.analysis.load import balance_table, heatmap_table, utilisation_table
 from workbench.analysis.overlap import overlap_table
 from workbench.analysis.specialisation import specialisation_table
 from workbench.capture import Capture
-from workbench.figures import interactive
+from workbench.figures import interactive, marks
 
 Cell = tuple[str, int]  # site id, expert
 
@@ -26,7 +27,7 @@ class View:
         slug: its name in addresses and files.
         label: its name on the tab.
         table: (capture, choices) -> table; raises CaptureError with a sentence where the capture cannot give it.
-        figure: (table, chosen cell) -> Plotly figure.
+        figure: (table, chosen cell, null) -> Plotly figure. paper: (table, null) -> the same for paper.
         answer: table -> one sentence.
         cells: whether a click chooses an expert of a site.
         uses: the controls that change it.
@@ -35,7 +36,8 @@ class View:
     slug: str
     label: str
     table: Callable[[Capture, Mapping[str, Any]], Any]
-    figure: Callable[[Any, Cell | None], Any]
+    figure: Callable[[Any, Cell | None, Null | None], Any]
+    paper: Callable[[Any, Null | None], Any]
     answer: Callable[[Any], str]
     cells: bool
     uses: frozenset[str]
@@ -89,8 +91,54 @@ def _specialisation(capture: Capture, chosen: Mapping[str, Any]) -> Any:
     return specialisation_table(capture, group_of(capture, chosen), sites_of(chosen), phase=phase_of(chosen))
 
 
-def _cells_figure(table: Any, cell: Cell | None) -> Any:
-    return interactive.heatmap(table, selected=cell, height=heatmap_height(len(table.sites)))
+def _cells_figure(table: Any, cell: Cell | None, null: Null | None) -> Any:
+    over = None if null is None else marks.of_heatmap(null.table, table)  # type: ignore[arg-type]
+    return interactive.heatmap(table, selected=cell, height=heatmap_height(len(table.sites)), marks=over)
+
+
+def _cells_paper(table: Any, null: Null | None) -> Any:
+    from workbench.figures import paper
+
+    return paper.heatmap(table, marks=None if null is None else marks.of_heatmap(null.table, table))  # type: ignore[arg-type]
+
+
+def _over(slug: str, table: Any, null: Null | None) -> Any:
+    """The marks of a null for a figure that shows all groups, or None."""
+    if null is None:
+        return None
+    found: Any = null.table
+    if slug == "utilisation":
+        return marks.of_utilisation(found, table)
+    if slug == "overlap":
+        return marks.of_overlap(found, null.halves, len(table.groups))
+    return marks.of_pairs(found)
+
+
+def _page(slug: str) -> Callable[[Any, Cell | None, Null | None], Any]:
+    return lambda table, cell, null: getattr(interactive, slug)(table, marks=_over(slug, table, null))
+
+
+def _print(slug: str) -> Callable[[Any, Null | None], Any]:
+    def draw(table: Any, null: Null | None) -> Any:
+        from workbench.figures import paper
+
+        return getattr(paper, slug)(table, marks=_over(slug, table, null))
+
+    return draw
+
+
+def _balance_figure(table: Any, cell: Cell | None, null: Null | None) -> Any:
+    if null is None:
+        return interactive.balance(table)
+    from workbench.figures import interactive_measures
+
+    return interactive_measures.bands(null.table)  # type: ignore[arg-type]
+
+
+def _balance_paper(table: Any, null: Null | None) -> Any:
+    from workbench.figures import paper, paper_measures
+
+    return paper.balance(table) if null is None else paper_measures.bands(null.table)  # type: ignore[arg-type]
 
 
 def heatmap_height(sites: int) -> int:
@@ -99,19 +147,18 @@ def heatmap_height(sites: int) -> int:
 
 
 ALL = (
-    View("heatmap", VIEWS["heatmap"], _heatmap, _cells_figure,
-         answers.heatmap, True, frozenset({"group", "sites", "measure", "phase"})),
-    View("utilisation", VIEWS["utilisation"], _utilisation, lambda table, cell: interactive.utilisation(table),
-         answers.utilisation, False, frozenset({"sites", "phase"})),
-    View("overlap", VIEWS["overlap"], _overlap, lambda table, cell: interactive.overlap(table),
-         answers.overlap, False, frozenset({"sites", "phase", "q"})),
-    View("balance", VIEWS["balance"], _balance, lambda table, cell: interactive.balance(table),
-         answers.balance, False, frozenset({"sites", "phase", "balance"})),
-    View("coactivation", VIEWS["coactivation"], _coactivation, lambda table, cell: interactive.coactivation(table),
-         answers.coactivation, False, frozenset({"site", "pairs"})),
-    View("specialisation", VIEWS["specialisation"], _specialisation,
-         _cells_figure,
-         answers.heatmap, True, frozenset({"group", "sites", "phase"})),
+    View("heatmap", VIEWS["heatmap"], _heatmap, _cells_figure, _cells_paper,
+         answers.heatmap, True, frozenset({"group", "sites", "measure", "phase", "null"})),
+    View("utilisation", VIEWS["utilisation"], _utilisation, _page("utilisation"), _print("utilisation"),
+         answers.utilisation, False, frozenset({"sites", "phase", "null"})),
+    View("overlap", VIEWS["overlap"], _overlap, _page("overlap"), _print("overlap"),
+         answers.overlap, False, frozenset({"sites", "phase", "q", "null"})),
+    View("balance", VIEWS["balance"], _balance, _balance_figure, _balance_paper,
+         answers.balance, False, frozenset({"sites", "phase", "balance", "null"})),
+    View("coactivation", VIEWS["coactivation"], _coactivation, _page("coactivation"), _print("coactivation"),
+         answers.coactivation, False, frozenset({"site", "pairs", "null"})),
+    View("specialisation", VIEWS["specialisation"], _specialisation, _cells_figure, _cells_paper,
+         answers.heatmap, True, frozenset({"group", "sites", "phase", "null"})),
 )  # fmt: skip
 
 

@@ -49,6 +49,7 @@ def test_every_view_of_every_kind_of_capture(dashboard: Dashboard, words: Words,
         ("specialisation", "one group"),
         ("coactivation", "no coactivation"),
         ("coactivation", "top-1"),
+        ("more", "one group"),
     }
     if (view, kind) in refused:
         assert not charts and app.info
@@ -336,3 +337,89 @@ def _places() -> Any:
     from workbench import session
 
     return session.places()
+
+
+# ---------------------------------------------------------------------------------------------- nulls
+@pytest.mark.parametrize("null", ["labels", "fixed-load"])
+@pytest.mark.parametrize("view", [view for view in VIEWS if view != "more"])
+def test_null_is_drawn_over_every_view(dashboard: Dashboard, words: Words, view: str, null: str) -> None:
+    place = dashboard.put("it", make_capture(3, 8, 3, 600))
+    app = dashboard.open("routing", capture=place.id, view=view, null=null)
+    assert not app.exception and not app.info and app.query_params["null"] == null
+    said = words(app)
+    assert "balance: " in said and ("lie beyond" in said or "None of" in said or "go together more" in said)
+    figure = next(element for element in app.get("plotly_chart") if element.key == f"routing.chart.{view}").proto.spec
+    sign = {"heatmap": "within the null", "specialisation": "within the null", "coactivation": "as loads alone make it", "balance": ": null",
+            "utilisation": '"null"', "overlap": "null "}[view]  # fmt: skip
+    assert sign in figure
+
+
+def test_null_of_one_group_and_of_untrained_weights_say_what_they_need(dashboard: Dashboard, words: Words) -> None:
+    alone = dashboard.put("alone", make_capture(3, 8, ["only"], 200, grouped_by="file"))
+    app = dashboard.open("routing", capture=alone.id, null="labels")
+    assert not app.exception and "only one group" in app.info[0].value and app.get("plotly_chart")
+    place = dashboard.put("it", make_capture(3, 8, 3, 600))
+    app = dashboard.open("routing", capture=place.id, null="untrained")
+    assert not app.exception and "untrained weights" in app.info[0].value and app.get("plotly_chart")
+
+
+def test_untrained_capture_at_hand_is_the_null(dashboard: Dashboard, words: Words) -> None:
+    place = dashboard.put("it", make_capture(3, 8, 3, 600))
+    flags = (Flag(kind="untrained", detail="Fresh weights."),)
+    dashboard.put("fresh", make_capture(3, 8, 3, 600, seed=7, flags=flags))
+    app = dashboard.open("routing", capture=place.id, view="overlap", null="untrained")
+    assert not app.exception and not app.info and "weights were untrained" in words(app)
+
+
+def test_large_null_is_a_job(dashboard: Dashboard, words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pages.parts import computed
+    from workbench import session
+
+    place = dashboard.put("it", make_capture(3, 8, 3, 600))
+    monkeypatch.setattr(computed, "AT_ONCE", 0)
+    app = dashboard.open("routing", capture=place.id, null="labels")
+    assert not app.exception and app.get("plotly_chart")
+    for snapshot in session.jobs().snapshots():
+        job = session.jobs().get(snapshot.id)
+        assert job is not None and job.wait(60).state == "done"
+    app.run()
+    assert not app.exception and "balance: " in words(app)
+
+
+# ---------------------------------------------------------------------------------------------- more measures
+def test_list_of_measures_is_that_of_the_address() -> None:
+    from pages.parts.more_views import MORE
+
+    assert tuple(MORE) == selection.MORE
+
+
+@pytest.mark.parametrize("more", selection.MORE)
+def test_every_measure_draws_answers_and_downloads(dashboard: Dashboard, words: Words, more: str) -> None:
+    place = dashboard.put("it", make_capture(3, 8, 3, 1200))
+    app = dashboard.open("routing", capture=place.id, view="more", more=more)
+    assert not app.exception and not app.info
+    assert [element.key for element in app.get("plotly_chart")] == ["routing.chart.more"]
+    assert len([button for button in app.get("download_button") if button.key.startswith("routing.download.")]) == 5
+    from pages.parts.more_views import MORE
+    from workbench.export import figure_bytes
+
+    capture = make_capture(3, 8, 3, 1200)
+    chosen = {name: field.default for name, field in selection.fields(capture).items()}
+    table = MORE[more].make(capture, chosen)
+    assert MORE[more].answer(table) in words(app)
+    assert figure_bytes(MORE[more].paper(table, chosen, capture), "png", dpi=60).startswith(b"\x89PNG") and len(
+        table.frame()
+    )
+
+
+@pytest.mark.parametrize("more", [name for name in selection.MORE if name != "iou-curve"])
+def test_measures_over_token_rows_say_that_they_need_them(dashboard: Dashboard, more: str) -> None:
+    place = dashboard.put("it", make_capture(3, 8, 2, 100, token_rows=False))
+    app = dashboard.open("routing", capture=place.id, view="more", more=more)
+    assert not app.exception and "token rows" in app.info[0].value and not app.get("plotly_chart")
+
+
+def test_predicted_word_that_was_not_recorded_says_so(dashboard: Dashboard) -> None:
+    place = dashboard.put("it", make_capture(3, 8, 2, 300))
+    app = dashboard.open("routing", capture=place.id, view="more", more="vocabulary", by="predicted")
+    assert not app.exception and "record the capture again" in app.info[0].value

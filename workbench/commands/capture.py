@@ -70,6 +70,13 @@ def capture(
     ] = "",
     scores: Annotated[bool, typer.Option("--scores", help="Short for --streams scores.")] = False,
     coactivation: Annotated[bool, typer.Option(help="Count pairs of experts chosen together.")] = True,
+    untrained: Annotated[
+        bool,
+        typer.Option(
+            "--untrained",
+            help="Run the same model with weights drawn anew (by --seed): what the pictures show before any training, the null to hold them against.",
+        ),
+    ] = False,
     max_tokens: Annotated[
         int, typer.Option(help="Most token rows to keep; everything is counted all the same.")
     ] = 200_000,
@@ -88,7 +95,7 @@ def capture(
     gguf_file: Annotated[
         str | None, typer.Option(help="Name of the GGUF file, where a folder or repository has several.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the sample of token rows.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the sample of token rows, and of untrained weights.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a capture that is there.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Load although the memory estimate says that it will not fit.")
@@ -120,7 +127,7 @@ def capture(
     columns = wanted_streams(f"{streams},scores" if scores else streams)
     options = RecordOptions(
         group_by=group_by, batch_size=batch_size, max_length=max_length, generate=generate, tokens=tokens, **columns,
-        coactivation=coactivation, max_tokens=max_tokens, seed=seed, notes=notes, licence=licence,
+        coactivation=coactivation, untrained=untrained, max_tokens=max_tokens, seed=seed, notes=notes, licence=licence,
     )  # fmt: skip
     load = LoadOptions(dtype, device, device_map, revision, quantize, gguf_file, force)
     wish = InputOptions(group_by=group_by, text_column=text_column, lines=lines, prompts=tuple(prompt or ()))
