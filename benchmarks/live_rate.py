@@ -13,7 +13,7 @@ and handing it out. Two ideas keep that small, and each is measured by a variant
 - the gate, where a run is paused, stands in one hook in front of the model, not in a streamer that copies each token
   ("plain generate with a streamer" is what other live views do, without any routing).
 "watched" is a live run with a second thread that does what the page does at every look: it takes the trace, counts it, and
-draws both figures, at the page's own pace (half a second, longer where drawing would take more than a tenth of the time), by the
+draws both figures, at the page's own pace (half a second, longer where drawing would take more than a twentieth of the time), by the
 CPU clock of the process. Its work is part of the ratio. It runs in the same process as the model, so on a machine with
 one core free this is what a user sees; the browser's own work is not in it.
 

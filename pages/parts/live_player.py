@@ -11,7 +11,7 @@ from pages.parts.words import count, plain, seconds
 from workbench.live_runs import Live, LiveSnapshot
 
 TICKS = (0.5, 1.0, 2.0)  # seconds between two looks at a run that goes on
-DRAWING_SHARE = 0.1  # of the time may go into drawing, which shares the processor with the model
+DRAWING_SHARE = 0.05  # of the time may go into drawing, which shares the processor with the model
 REPLAY_TICKS = 60  # looks that a replay takes at most
 PATIENCE = 2.0  # seconds that a press of Step or Pause waits for the model to come to rest
 LABELS = {"done": "Done", "stopped": "Stopped", "failed": "Failed"}

@@ -254,6 +254,6 @@ def test_two_tabs_each_keep_their_own_run(dashboard: Dashboard) -> None:
     assert one.session_state["live.run"] == first.id and other.session_state["live.run"] == second.id
 
 
-@pytest.mark.parametrize(("cost", "tick"), [(0.0, 0.5), (0.05, 0.5), (0.06, 1.0), (0.15, 2.0), (9.0, 2.0)])
+@pytest.mark.parametrize(("cost", "tick"), [(0.0, 0.5), (0.025, 0.5), (0.03, 1.0), (0.09, 2.0), (9.0, 2.0)])
 def test_slow_drawing_is_done_less_often(cost: float, tick: float) -> None:
     assert tick_of(cost) == tick
