@@ -237,7 +237,8 @@ def causal_table(
         raise CaptureError(
             f"An interval needs a level between 0 and 1 and at least 20 resamples, not {level} and {resamples}: choose .95 and 2000."
         )
-    groups = tuple(dict.fromkeys(group for _, group in losses.cells))
+    known = sorted({group for _, group in losses.cells})
+    groups = tuple(dict.fromkeys([*(row for row in losses.rows if row in known), *known]))  # the diagonal is a group's own
     shape = (len(losses.rows), len(groups))
     draws = losses.random.shape[1]
     parts = {name: [np.full(shape, np.nan) for _ in range(3)] for name in ("change", "random", "excess")}

@@ -125,7 +125,7 @@ def causal(
         max_length=options.max_length,
     )
     cells, tokens = cells_of(halves)
-    groups = list(dict.fromkeys(group for _, group in cells))
+    groups = [group for group in capture.groups if group in {own for _, own in cells}]
     if len(groups) < 2:
         raise CausalError(
             f"The check compares groups of tokens, but all of them are in '{groups[0]}': give inputs of several groups, for instance --group-by "

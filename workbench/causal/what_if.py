@@ -101,27 +101,26 @@ def what_if(
 def what_if_sentence(table: CausalTable) -> str:
     """What the change costs whom, against random experts of equal load, and what that does not prove."""
     part = table.excess if table.draws else table.change
-    against = (
-        f"than the same change with random experts of equal load ({table.draws} draws)"
-        if table.draws
-        else "than the full model"
+    other = (
+        f"the same change with random experts of equal load ({table.draws} draws)" if table.draws else "the full model"
     )
     worse = [n for n in range(len(table.groups)) if part.low[0, n] > 0]
     better = [n for n in range(len(table.groups)) if part.high[0, n] < 0]
     unsure = [n for n in range(len(table.groups)) if n not in worse and n not in better]
     said = [
-        f"{word} {against} for {', '.join(_each(table, n) for n in which)}"
-        for word, which in (("The loss is higher", worse), ("The loss is lower", better))
+        f"{word} {other} for {', '.join(_each(table, n) for n in which)}"
+        for word, which in (
+            ("the loss is higher than under", worse),
+            ("the loss is lower than under", better),
+            ("no difference that is more than chance from", unsure),
+        )
         if which
     ]
-    if unsure:
-        said.append(
-            f"{'No difference' if not said else 'no difference'} that is more than chance for {', '.join(_each(table, n) for n in unsure)}"
-        )
+    whole = "; ".join(said)
     return (
-        f"{'; '.join(said)}; nats a token, {table.level:.0%} intervals over documents. It shows what this model does without, not what the "
-        "experts hold."
-    )  # fmt: skip
+        f"{whole[:1].upper()}{whole[1:]}; nats a token, {table.level:.0%} intervals over documents. It shows what this model does without, "
+        "not what the experts hold."
+    )
 
 
 def _each(table: CausalTable, column: int) -> str:
