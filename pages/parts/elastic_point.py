@@ -257,6 +257,6 @@ def show_budget(curve: Curve, table: CurveTable) -> None:
             sure += f"; {plain(choice.runner_up)} is in {choice.runner_up_share:.0%}"
     edge = " The interval of its time reaches beyond the budget." if choice.at_the_edge else ""
     right.markdown(
-        f"**{plain(choice.sub_model)}** is the best of {choice.candidates} within that: {plain(table.y_title)} {choice.quality:.3f} at "
+        f"**{plain(choice.sub_model)}** is the best of {choice.candidates} within that: {table.measure} {choice.quality:.3f} at "
         f"{choice.cost / COSTS[column].scale:,.4g} {COSTS[column].unit}; {sure}.{edge}"
     )

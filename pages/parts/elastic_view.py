@@ -50,6 +50,20 @@ def measure_name(measure: str) -> str:
     return f"{title} ({unit})" if unit else title
 
 
+def described(table: CurveTable, point: int) -> str:
+    """A point in plain words: what is left of the whole model."""
+    if table.full[point]:
+        return "the whole model"
+    whole = np.flatnonzero(table.full)
+    parts = []
+    for values, one, many in ((table.depth, "layer", "layers"), (table.experts, "expert a layer", "experts a layer")):
+        if np.isnan(values[point]):
+            return table.names[point]
+        of = f" of {int(values[whole[0]])}" if len(whole) else ""
+        parts.append(f"{int(values[point])}{of} {one if values[point] == 1 and not of else many}")
+    return ", ".join([*parts, f"{int(table.chosen[point])} chosen for a token"])
+
+
 def half_price(table: CurveTable) -> int:
     """The best point that costs at most half of what the whole model does, else the cheapest; a place in the table."""
     whole = table.x[table.full]
@@ -67,7 +81,7 @@ def answer(table: CurveTable) -> str:
     place = half_price(table)
     title = table.x_title.partition(" (")[0].lower()
     if not len(whole):
-        return f"The cheapest of {count(len(table.names), 'sub-model')} is **{plain(table.names[place])}**; the whole model was not measured."
+        return f"The cheapest of {count(len(table.names), 'sub-model')} is **{plain(described(table, place))}**; the whole model was not measured."
     full = int(whole[0])
     share = table.x[place] / table.x[full]
     change = table.y[place] - table.y[full]
@@ -76,8 +90,8 @@ def answer(table: CurveTable) -> str:
         return f"No sub-model costs less than the whole model in {title}."
     meaning = "worse" if (change > 0) == (table.better == "lower") else "better"
     return (
-        f"At {share:.0%} of the whole model's {title}, the best sub-model is **{plain(table.names[place])}**: {measure} {table.y[place]:.2f} "
-        f"instead of {table.y[full]:.2f}, {abs(change):.2f} {meaning}."
+        f"At {share:.0%} of the whole model's {title}, the best sub-model is **{plain(described(table, place))}**: {measure} {table.y[place]:.2f} "
+        f"instead of {table.y[full]:.2f}, {abs(change):.2f} {meaning}, without any training in between."
     )
 
 
