@@ -20,7 +20,7 @@ from workbench.unified.segments import BLANK, TASKS, Text, UnifiedError
 from workbench.unified.train.elastic import draw_reduction
 from workbench.unified.train.loop import Plan, train
 from workbench.unified.train.order import samples_of_step
-from workbench.unified.train.recipe import Elastic, Recipe, learning_rate
+from workbench.unified.train.recipe import Elastic, Late, Recipe, learning_rate
 
 RECIPE = Recipe(model=sizes(), samples=dict.fromkeys(TASKS, 2), width=64, warmup=3)
 PLAN = Plan(steps=8, save_every=100, device="cpu")
@@ -76,18 +76,30 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_two_processes_agree(tmp_path: Path) -> None:
-    """Under torchrun both processes hold the same model, which one process writes."""
-    code = "import sys\nfrom pathlib import Path\nfrom tests.unified.test_training import run\nrun(Path(sys.argv[1]))\n"
+    """Under torchrun both processes end with the same model, which one of them writes."""
+    code = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from workbench.unified.train import loop\n"
+        "from tests.unified.test_training import run\n"
+        "kept, new = [], loop.new_model\n"
+        "loop.new_model = lambda *a: kept.append(new(*a)) or kept[0]\n"
+        "out = Path(sys.argv[1])\n"
+        "run(out)\n"
+        "values = {name: float(value.double().sum()) for name, value in kept[0].state_dict().items()}\n"
+        "(out / f'sums-{os.environ[\"RANK\"]}.json').write_text(__import__('json').dumps(values))\n"
+    )
     root = Path(__file__).resolve().parents[2]
     script = tmp_path / "run.py"
     script.write_text(code, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     subprocess.run([*command, str(tmp_path / "out")], cwd=root, env=environment, check=True, timeout=400)
+    sums = [json.loads((tmp_path / "out" / f"sums-{rank}.json").read_text()) for rank in range(2)]
+    assert sums[0] == sums[1]
+    state = load_file(tmp_path / "out" / "state" / "weights.safetensors")
+    assert sums[0] == {name: float(value.double().sum()) for name, value in state.items()}
     losses = curve(tmp_path / "out")
     assert sorted(losses) == list(range(1, 9)) and losses[8] < losses[1]
-    tokens = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    assert tokens[1]["tokens"] > 500
 
 
 def test_training_learns_and_exports(tmp_path: Path) -> None:
@@ -163,6 +175,21 @@ def test_elastic_draws() -> None:
         assert reduction.top_k in (None, 1)
     again = draw_reduction(recipe, config, 7)
     assert (again is None) == (drawn[7] is None)
+
+
+def test_late_samples_and_shares(tmp_path: Path) -> None:
+    """They begin at their step, in a run that goes on as in one that was never cut."""
+    recipe = replace(RECIPE, late=Late(start=0.5, samples={"text": 3}, shares={"text": 2.0}))
+    assert recipe.at(3, 8) is recipe and recipe.at(4, 8).samples == {"text": 3}
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    run(tmp_path / "whole", recipe)
+    run(tmp_path / "cut", recipe, replace(PLAN, stop_after=3))
+    run(tmp_path / "cut", recipe, replace(PLAN, resume=True))
+    whole, cut = (load_file(tmp_path / name / "state" / "weights.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    tasks = {line["step"]: sum(name.startswith("loss/") for name in line) for line in lines if "loss" in line}
+    assert tasks[4] == 8 and tasks[5] == 2  # the tasks and the token after the next
 
 
 def test_rates_and_weights() -> None:

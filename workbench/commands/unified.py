@@ -129,14 +129,16 @@ def train(
     from workbench.unified.tokenizers.bundle import Tokenizers
     from workbench.unified.train.loop import Plan
     from workbench.unified.train.loop import train as run
-    from workbench.unified.train.recipe import Elastic, Recipe
+    from workbench.unified.train.recipe import Elastic, Late, Recipe
 
     output = Output(as_json)
     bundle = Tokenizers.load(tokenizers)
+    late = Late(samples=_scaled(Late().samples, batch))
     recipe = Recipe(
         seed=seed,
         model=_object(model_config),
-        samples={task: max(1, round(count * batch)) for task, count in Recipe().samples.items()},
+        samples=_scaled(Recipe().samples, batch),
+        late=late,
         learning_rate=learning_rate,
         bf16=bf16,
         elastic=Elastic() if elastic else None,
@@ -314,6 +316,11 @@ def _made(
                 raise UnifiedError("Expected at least a step of sound, but the model said nothing: try another --seed.")
             write_sound(audio.decode(codes), audio.sample_rate, path)
     return {"files": [str(path) for path in paths]}
+
+
+def _scaled(samples: dict[str, int], factor: float) -> dict[str, int]:
+    """Samples a task, times a factor, at least one."""
+    return {task: max(1, round(count * factor)) for task, count in samples.items()}
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -77,13 +77,16 @@ class TaskBalance:
 
     Args:
         decay: of the average.
-        shares: how much each task pulls, [tasks]; equal by default.
+
+    Attributes:
+        average: float [tasks], 0 before a task was seen.
+        shares: float [tasks], how much each task pulls; equal until set.
     """
 
-    def __init__(self, decay: float = 0.98, shares: Sequence[float] | None = None) -> None:
+    def __init__(self, decay: float = 0.98) -> None:
         self.decay = decay
         self.average = torch.zeros(len(TASKS))
-        self.shares = torch.ones(len(TASKS)) if shares is None else torch.tensor(list(shares))
+        self.shares = torch.ones(len(TASKS))
 
     def combine(self, means: Tensor, present: Tensor) -> Tensor:
         """The loss to descend.

@@ -121,7 +121,7 @@ def _train(
     model = new_model(recipe, tokenizers).train()
     model.to(torch.device(place.device))
     optimizer = new_optimizer(model, recipe)
-    balance = TaskBalance(recipe.loss_decay, [recipe.shares.get(task, 1.0) for task in TASKS])
+    balance = TaskBalance(recipe.loss_decay)
     if done is not None:
         load_state(out, model, optimizer, balance)
     step, tokens, seconds = (done.step, done.tokens, done.seconds) if done else (0, 0, 0.0)
@@ -194,6 +194,8 @@ def train_step(
         Metrics by name; `batch_tokens` counts all processes.
     """
     rate = learning_rate(recipe, step, plan.steps)
+    recipe = recipe.at(step, plan.steps)
+    balance.shares = task_shares(recipe)
     for group in optimizer.param_groups:
         group["lr"] = rate
     samples = samples_of_step(data, recipe, step, place.rank, place.world)
@@ -251,6 +253,11 @@ def _over_processes(total: Tensor, weight: Tensor, place: Place) -> tuple[Tensor
     both = torch.stack([total, weight])
     torch.distributed.all_reduce(both)
     return both[0], both[1]
+
+
+def task_shares(recipe: Recipe) -> Tensor:
+    """How much each task pulls, float [tasks]."""
+    return torch.tensor([recipe.shares.get(task, 1.0) for task in TASKS])
 
 
 def on_device(reduction: Reduction | None, device: str) -> Reduction | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from workbench.unified.segments import TASKS, UnifiedError
@@ -19,6 +19,32 @@ class Elastic:
     width: float = 0.20  # share of steps in which every layer has a random half of its experts
     width_part: float = 0.5  # the half
     sparsity: float = 0.20  # share of steps with fewer experts a token, uniform below the full number
+
+
+@dataclass(frozen=True)
+class Late:
+    """What changes in the last part of a run: tasks that learn slowly get more samples and pull harder (ours)."""
+
+    start: float = 5 / 12  # share of the steps after which it begins
+    samples: dict[str, int] = field(
+        default_factory=lambda: {
+            "text": 2,
+            "image_to_word": 22,
+            "speech_to_word": 4,
+            "clip_to_caption": 8,
+            "word_to_image": 14,
+            "word_to_speech": 8,
+            "caption_to_clip": 4,
+        }
+    )
+    shares: dict[str, float] = field(
+        default_factory=lambda: {
+            "image_to_word": 3.0,
+            "clip_to_caption": 2.0,
+            "word_to_image": 1.5,
+            "caption_to_clip": 1.5,
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -56,9 +82,11 @@ class Recipe:
     loss_decay: float = 0.98  # of the moving averages that balance the tasks
     bf16: bool = False  # autocast
     elastic: Elastic | None = field(default_factory=Elastic)  # None trains the full model alone (the twin)
+    late: Late | None = None  # other samples and shares in the last part
 
     def __post_init__(self) -> None:
-        unknown = [name for name in (*self.samples, *self.shares) if name not in TASKS]
+        late = () if self.late is None else (*self.late.samples, *self.late.shares)
+        unknown = [name for name in (*self.samples, *self.shares, *late) if name not in TASKS]
         if unknown:
             raise UnifiedError(f"Expected tasks among {', '.join(TASKS)}, got {', '.join(unknown)}: rename them.")
         if not any(self.samples.values()):
@@ -69,8 +97,18 @@ class Recipe:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Recipe:
-        elastic = values.get("elastic")
-        return Recipe(**{**values, "elastic": None if elastic is None else Elastic(**elastic)})
+        elastic, late = values.get("elastic"), values.get("late")
+        parts = {
+            "elastic": None if elastic is None else Elastic(**elastic),
+            "late": None if late is None else Late(**late),
+        }
+        return Recipe(**{**values, **parts})
+
+    def at(self, step: int, steps: int) -> Recipe:
+        """The recipe as it stands in a step: with the late samples and shares once these have begun."""
+        if self.late is None or step < round(self.late.start * steps):
+            return self
+        return replace(self, samples=self.late.samples, shares=self.late.shares)
 
     def differences(self, other: Recipe) -> list[str]:
         """Names of the fields in which two recipes differ."""
