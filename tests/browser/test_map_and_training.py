@@ -118,7 +118,7 @@ def test_run_is_followed_compared_played_and_downloaded(training: tuple[str, Run
     page.get_by_role("tab", name="Routing over time").click()
     wait_for_text(page, "a frame a capture")
     page.locator(".js-plotly-plot .slider-group").first.wait_for()
-    before = page.locator(".js-plotly-plot .slider-label").first.inner_text()
+    before = page.locator(".js-plotly-plot .slider-label").first.text_content()
     page.locator(".js-plotly-plot .updatemenu-button").first.click()  # play
     page.wait_for_function(
         "text => document.querySelector('.js-plotly-plot .slider-label')?.textContent !== text",
