@@ -48,7 +48,7 @@ def show_result(looks: tuple[Look, ...], made: Watched | None) -> None:
 
 
 def _pictures(looks: tuple[Look, ...], made: Watched | None) -> None:
-    chosen = _step(len(looks), "Step", [_name(look) for look in looks])
+    chosen = _step(len(looks), "Step")
     left, right = st.columns([2, 3], gap="medium")
     with left:
         frames = {look.frame: look for look in looks[: chosen + 1]}
@@ -102,7 +102,7 @@ def _speech(looks: tuple[Look, ...], made: Watched | None) -> None:
 
 
 def _text(looks: tuple[Look, ...], made: Watched | None) -> None:
-    chosen = _step(len(looks), "Token", [str(number + 1) for number in range(len(looks))])
+    chosen = _step(len(looks), "Token")
     left, right = st.columns([2, 3], gap="medium")
     with left:
         if made is not None and made.order.file is not None:
@@ -129,7 +129,7 @@ def _file(path: Path) -> None:
         st.image(str(path), width=32 * LARGE // 2)
 
 
-def _step(number: int, label: str, names: list[str]) -> int:
+def _step(number: int, label: str) -> int:
     """Which step is looked at; the newest until one is chosen."""
     key = "generate.step"
     if number < 2:
@@ -138,7 +138,6 @@ def _step(number: int, label: str, names: list[str]) -> int:
     if held is None or not 1 <= held <= number:
         st.session_state[key] = number
     chosen = st.slider(label, 1, number, key=key, help="Every group of tokens that was made at once is a step.")
-    st.caption(names[chosen - 1] if not names[chosen - 1].isdigit() else f"Token {chosen} of {number}")
     return int(chosen) - 1
 
 
@@ -152,12 +151,13 @@ def _experts(made: Watched | None, group: str) -> None:
         return
     capture = made.capture
     try:
-        table = heatmap_table(capture, group, phase="decode", measure="share")
+        table = heatmap_table(
+            capture, group, phase="decode", measure="share", min_expected=0
+        )  # a description of these few tokens, no estimate
     except WorkbenchError as fault:
         st.info(plain(str(fault), limit=300))
         return
-    n = int(np.max(table.n)) if np.size(table.n) else 0
-    st.markdown(f"**Experts used** · {plain(group)} · n = {count(n, 'token')}")
+    st.markdown("**Experts used**")
     st.plotly_chart(interactive.heatmap(table), width="stretch", key="generate.experts", config={"displaylogo": False})
     st.caption(
         EXPERTS_SAY + (" The second row of guidance, without words, is a group of its own." if _guided(capture) else "")
