@@ -18,6 +18,7 @@ from workbench.figures.live import MOST_TOKENS, route, strip_data, token_words
 from workbench.figures.live_html import LIMIT
 from workbench.figures.style import site_title
 
+_BAR_BELOW = {"orientation": "h", "y": -0.22, "yanchor": "top", "thickness": 12, "title": {"side": "bottom"}}
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 
 
@@ -46,7 +47,7 @@ def show_run(run: str, whole: Sequence[Trace], at: int, patches: int) -> None:
     if len(traces) > 1:
         for number, (trace, column) in enumerate(zip(traces, st.columns(len(traces), gap="medium"), strict=True)):
             with column:
-                _map(run, number, trace, site, only)
+                _map(run, number, trace, site, only, side_by_side=True)
         _route(run, traces, lane, token)
         return
     left, right = st.columns([3, 2], gap="medium")
@@ -104,7 +105,7 @@ def _strip(number: int, trace: Trace, site: str, only: int | None, token: int | 
         )
 
 
-def _map(run: str, number: int, trace: Trace, site: str, only: int | None) -> None:
+def _map(run: str, number: int, trace: Trace, site: str, only: int | None, side_by_side: bool = False) -> None:
     table = trace.heatmap()
     figure = interactive.heatmap(
         table,
@@ -113,6 +114,9 @@ def _map(run: str, number: int, trace: Trace, site: str, only: int | None) -> No
         height=min(heatmap_height(len(table.sites)), 560),
     )
     figure.update_layout(uirevision=run)
+    if side_by_side:  # half the width is too little for a colour bar beside the cells
+        figure.update_traces(colorbar=_BAR_BELOW, selector={"name": "colours"})
+        figure.update_layout(margin={"b": 110})
     st.plotly_chart(
         figure,
         key=key(f"map.{number}"),

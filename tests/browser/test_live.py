@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import WAIT, settle, start_server
+from tests.browser.conftest import settle, start_server
 from tests.tiny_model import save_model
 from workbench.models import embedded_models
 
@@ -35,7 +35,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def open_tab(chromium: Any, url: str, address: str = "") -> Any:
     page = chromium.new_context(viewport={"width": 1300, "height": 1100}, accept_downloads=True).new_page()
-    page.set_default_timeout(WAIT)
+    page.set_default_timeout(LONG)
     page.goto(f"{url}/live{address}")
     settle(page)
     return page
@@ -86,7 +86,7 @@ def test_one_run_from_the_prompt_to_its_files(chromium: Any, url: str, tmp_path:
     # A click on a token shows its route; arrow keys and Enter do the same.
     page.locator(".strip .tok").nth(3).click()
     page.get_by_text("Route of token 3").first.wait_for()
-    page.wait_for_url("**token=3**", timeout=WAIT)
+    page.wait_for_url("**token=3**", timeout=LONG)
     page.locator(".strip .tok").nth(3).press("ArrowRight")
     page.keyboard.press("Enter")
     page.get_by_text("Route of token 4").first.wait_for()
@@ -100,7 +100,7 @@ def test_one_run_from_the_prompt_to_its_files(chromium: Any, url: str, tmp_path:
     press(page, "Keep as a capture")
     page.get_by_text("Kept as").first.wait_for()
     for label, suffix in (("Capture as zip", ".capture.zip"), ("Tokens as CSV", ".csv"), ("Replay as HTML", ".html")):
-        with page.expect_download(timeout=WAIT) as download:
+        with page.expect_download(timeout=LONG) as download:
             page.get_by_role("button", name=label).click()
         assert download.value.suggested_filename.endswith(suffix)
     download.value.save_as(tmp_path / "run.html")
