@@ -108,7 +108,7 @@ def _kept_shares(model: nn.Module, found: list[FoundSite], plan: Plan | None) ->
             stay = Fraction(kept if with_identity else real, rows)
             use = Fraction(min(top_k, real), rows if not with_identity else site.experts)
             shares[id(tensor)] = (stay, min(use, stay))
-        for tensor, columns in router_tensors(one):
+        for tensor, columns in router_tensors(model, one):
             stay = Fraction(columns - (all_real - real), columns)
             shares[id(tensor)] = (stay, stay)
     return shares
@@ -156,7 +156,7 @@ def experts_module(model: nn.Module, one: FoundSite) -> nn.Module:
     return experts if isinstance(experts, nn.Module) else one.facts.watch if "Experts" in kind else block
 
 
-def router_tensors(one: FoundSite) -> list[tuple[Tensor, int]]:
+def router_tensors(model: nn.Module, one: FoundSite) -> list[tuple[Tensor, int]]:
     """Parameters of a site's router with a row a score, each with its number of scores."""
     router = one.facts.router
     if router is None:
@@ -168,6 +168,7 @@ def router_tensors(one: FoundSite) -> list[tuple[Tensor, int]]:
     score = matrices[-1]
     columns = int(score.shape[0])
     # Biases of the choice may carry an axis of length 1 (ERNIE 4.5).
-    others = [tensor for tensor in router.parameters() if max(tensor.shape, default=0) == tensor.numel()]
+    beside = block_of(model, one).parameters(recurse=False)  # AFMoE keeps the bias of the choice on its block
+    others = [part for part in (*router.parameters(), *beside) if max(part.shape, default=0) == part.numel()]
     fitting = [tensor for tensor in others if tensor.numel() in (real, columns)]
     return [(score, columns), *((tensor, tensor.numel()) for tensor in fitting)]
