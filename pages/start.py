@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts.cards import show_cards
-from pages.parts.frame import framed, open_place
+from pages.parts.frame import ELASTIC, framed, open_place
 from pages.parts.machine import machine_line
 from pages.parts.making import show_making, show_models
 from pages.parts.opening import show_opening, show_upload_fault
@@ -69,10 +69,8 @@ def _ways_in(places: list[session.Place]) -> None:
         st.caption(
             "Quality against latency of sub-models with fewer layers, experts or choices, measured on this machine."
         )
-        st.button(
-            "Find a smaller model", key="start.way.smaller", disabled=True,
-            help="Not in this version: sweeps over sub-models come later. Routing works today.",
-        )  # fmt: skip
+        if st.button("Find a smaller model", key="start.way.smaller", type="primary"):
+            st.switch_page(ELASTIC)
 
 
 framed(main)

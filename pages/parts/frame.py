@@ -16,6 +16,7 @@ from workbench.capture import WorkbenchError
 from workbench.jobs import Snapshot
 
 ROUTING, START, WHAT_IF = "pages/routing.py", "pages/start.py", "pages/what_if.py"
+ELASTIC = "pages/elastic.py"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def show() -> None:
             st.Page("pages/map.py", title="Map", icon=":material/scatter_plot:", url_path="map"),
             st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
             st.Page("pages/live.py", title="Live", icon=":material/play_circle:", url_path="live"),
-            st.Page("pages/elastic.py", title="Elastic", icon=":material/compress:", url_path="elastic"),
+            st.Page(ELASTIC, title="Elastic", icon=":material/compress:", url_path="elastic"),
             st.Page(WHAT_IF, title="What if", icon=":material/volume_off:", url_path="what-if"),
             st.Page("pages/generate.py", title="Generate", icon=":material/auto_awesome:", url_path="generate"),
             st.Page("pages/training.py", title="Training", icon=":material/show_chart:", url_path="training"),

@@ -33,7 +33,13 @@ def test_device_and_memory_are_named(dashboard: Dashboard, words: Words) -> None
     assert "processor core" in words(dashboard.open()) and "memory free" in words(dashboard.open())
 
 
-@pytest.mark.parametrize("way", ["extraction", "smaller"])
+def test_the_way_to_a_smaller_model_opens_the_elastic_page(dashboard: Dashboard, words: Words) -> None:
+    app = dashboard.open()
+    app.button(key="start.way.smaller").click().run()
+    assert not app.exception and "How small can I go, at what price?" in words(app)
+
+
+@pytest.mark.parametrize("way", ["extraction"])
 def test_what_comes_later_is_disabled_and_says_why(dashboard: Dashboard, way: str) -> None:
     button = dashboard.open().button(key=f"start.way.{way}")
     assert button.disabled and "Not in this version" in button.help
