@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from workbench.cli import run
+from workbench.models.load import OWN_TYPES
+from workbench.unified.config import MODEL_TYPE
 
 SIZES = {
     "hidden_size": 24,
@@ -108,6 +110,20 @@ def test_files_of_any_size_and_rate_are_read(
             "--greedy",
         )
         assert len(found["texts"]) == 1
+
+
+def test_its_text_is_captured_like_any_model(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`workbench capture` and transformers' own generate, without a word about the unified model."""
+    (tmp_path / "story.txt").write_text("once upon a time there was a cat", encoding="utf-8")
+    status, found, err = call(
+        capsys, "capture", "--model", checkpoint, "--input", tmp_path / "story.txt", "--out", tmp_path / "text.capture",
+        "--generate", 4, "--device", "cpu",
+    )  # fmt: skip
+    assert status == 0, err
+    assert found["sites"] == 4 and found["tokens"]["text"]["Text"] > 5
+    assert list(OWN_TYPES) == [MODEL_TYPE]
 
 
 def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -344,10 +344,10 @@ def check_config(name: str, config: Mapping[str, Any]) -> None:
     Raises:
         ModelError: naming the model type.
     """
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     family = config.get("model_type")
-    if family in CONFIG_MAPPING_NAMES:
+    if family in CONFIG_MAPPING:
         return
     if "auto_map" in config:
         raise ModelError(

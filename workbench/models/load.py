@@ -10,6 +10,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,10 @@ AUTO_CLASSES = (
     "AutoModelForKeypointDetection",
     "AutoModel",
 )
+
+
+# Model types of the workbench itself -> the module that makes transformers know them.
+OWN_TYPES = {"unified_omni": "workbench.unified"}
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ def load_model(
     say(f"Reading the configuration of {source.name}")
     raw = read_config(source, revision=options.revision)
     if raw is not None:
+        know_own_type(raw)
         check_config(source.name, raw)
     check_weights(source)
     config = _config(source, options)
@@ -144,6 +150,13 @@ def _check_quantize(options: LoadOptions) -> None:
         raise ModelError(
             "--quantize needs the package bitsandbytes, which is not installed: install it with `pip install 'unified-workbench[quantize]'`."
         )
+
+
+def know_own_type(raw: Mapping[str, Any]) -> None:
+    """Register a model of the workbench itself with transformers, where the configuration is of one."""
+    module = OWN_TYPES.get(str(raw.get("model_type")))
+    if module is not None:
+        import_module(module)
 
 
 def _config(source: ModelSource, options: LoadOptions) -> PreTrainedConfig:
