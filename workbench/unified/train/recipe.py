@@ -25,7 +25,7 @@ class Elastic:
 class Late:
     """What changes in the last part of a run: tasks that learn slowly get more samples and pull harder (ours)."""
 
-    start: float = 0.45  # share of the steps after which it begins
+    start: float = 0.5  # share of the steps after which it begins
     samples: dict[str, int] = field(
         default_factory=lambda: {
             "text": 2,
