@@ -193,7 +193,7 @@ def _saved_dataset(folder: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
         ) from fault
     loaded: Any = datasets.load_from_disk(str(folder))
     for part in loaded.values() if isinstance(loaded, dict) else [loaded]:
-        if "audio" in part.column_names:  # the bytes as they are: decoding needs nothing beyond the workbench then
+        if isinstance(part.features.get("audio"), datasets.Audio):  # the bytes as they are: decoding needs nothing beyond the workbench then
             part = part.cast_column("audio", datasets.Audio(decode=False))
         for row in part:
             caption = row.get("caption", row.get("text"))
