@@ -188,12 +188,14 @@ def _saved_dataset(folder: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
         import datasets
     except ImportError as fault:
         raise UnifiedError(
-            f"Reading '{folder}' needs the package datasets, which is not installed: install it with `pip install datasets`, or "
+            f"Reading '{folder}' needs the package datasets, which is not installed: install it with `pip install 'unified-workbench[datasets]'`, or "
             f"write the files with a {CAPTIONS}."
         ) from fault
     loaded: Any = datasets.load_from_disk(str(folder))
     for part in loaded.values() if isinstance(loaded, dict) else [loaded]:
-        if isinstance(part.features.get("audio"), datasets.Audio):  # the bytes as they are: decoding needs nothing beyond the workbench then
+        if isinstance(
+            part.features.get("audio"), datasets.Audio
+        ):  # the bytes as they are: decoding needs nothing beyond the workbench then
             part = part.cast_column("audio", datasets.Audio(decode=False))
         for row in part:
             caption = row.get("caption", row.get("text"))
