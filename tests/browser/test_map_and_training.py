@@ -117,14 +117,13 @@ def test_run_is_followed_compared_played_and_downloaded(training: tuple[str, Run
         wait_for_text(page, said)
     page.get_by_role("tab", name="Routing over time").click()
     wait_for_text(page, "a frame a capture")
-    page.locator(".js-plotly-plot .slider-group").first.wait_for()
-    before = page.locator(".js-plotly-plot .slider-label").first.text_content()
-    page.locator(".js-plotly-plot .updatemenu-button").first.click()  # play
-    page.wait_for_function(
-        "text => document.querySelector('.js-plotly-plot .slider-label')?.textContent !== text",
-        arg=before,
-        timeout=WAIT,
-    )
+    rail = page.locator(".js-plotly-plot .slider-rail-touch-rect").first
+    rail.wait_for(state="attached")
+    at = "document.querySelector('.js-plotly-plot').layout.sliders[0].active"
+    rail.click(force=True, position={"x": 3, "y": 10})  # the first capture, by the slider
+    page.wait_for_function(f"{at} === 0", timeout=WAIT)
+    page.locator(".js-plotly-plot .updatemenu-button").first.click()  # play: it ends at the last one
+    page.wait_for_function(f"{at} === 2", timeout=WAIT)
     page.get_by_role("combobox", name="Compare with").click()
     page.get_by_text("with-balance-loss").last.click()
     wait_for_text(page, "without-balance-loss")
