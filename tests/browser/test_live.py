@@ -139,8 +139,9 @@ def test_two_tabs_with_different_models_never_mix(chromium: Any, url: str, tmp_p
     def open_job(address: str, folder: Path | None) -> Any:
         page = open_tab(chromium, url, address)
         if folder is not None:
-            page.get_by_label("Folder, GGUF file or hub id").fill(str(folder))
-            page.get_by_label("Folder, GGUF file or hub id").press("Enter")
+            box = page.get_by_role("textbox", name="Folder, GGUF file or hub id")
+            box.fill(str(folder))
+            box.press("Enter")
             settle(page)
         return page
 
