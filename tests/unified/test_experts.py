@@ -56,7 +56,9 @@ def test_block_by_hand() -> None:
         wanted = moe.shared(x[None])[0]
         for i in chosen:
             gate, up = (x @ moe.experts.gate_up[i]).chunk(2)
-            wanted = wanted + float(scores[i].detach()) / total * ((gate / (1 + torch.exp(-gate)) * up) @ moe.experts.down[i])
+            wanted = wanted + float(scores[i].detach()) / total * (
+                (gate / (1 + torch.exp(-gate)) * up) @ moe.experts.down[i]
+            )
         assert torch.allclose(out[token], wanted, atol=1e-5)
     assert changed  # the bias did change choices here
 
