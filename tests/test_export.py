@@ -108,3 +108,22 @@ def test_unknown_names(capture: Capture, tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="no group 'nobody'"):
         write_figures(capture, tmp_path / "f", groups=["nobody"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_with_null_and_measures(tmp_path: Path) -> None:
+    from workbench.export_nulls import NULL_NAMES
+
+    capture = make_capture(3, 8, 3, 600)
+    files = {file.name for file in write_figures(capture, tmp_path / "out", null="labels")}
+    assert {f"{name}.{form}" for name in NULL_NAMES for form in ("png", "pdf", "svg", "csv", "parquet")} <= files
+    numbers = pd.read_csv(tmp_path / "out" / "overlap-null.csv")
+    assert {"value", "low", "high", "null_low", "null_high", "p_adjusted", "few_tokens"} <= set(
+        numbers.columns
+    ) and set(numbers["null"]) == {"labels"}
+    captions = (tmp_path / "out" / "captions.txt").read_text(encoding="utf-8")
+    assert "overlap-null: " in captions and "not shown by this" in captions
+    bare = {
+        file.name
+        for file in write_figures(make_capture(3, 8, 1, 600, token_rows=False), tmp_path / "bare", null="labels")
+    }
+    assert not any(name.startswith(("overlap-null", "repetition")) for name in bare) and "load.png" in bare

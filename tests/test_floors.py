@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Top folder or module -> what its files may never import (a prefix of the dotted name).
 FACES = ("app", "pages", "workbench.cli", "workbench.commands")
 STATE = ("workbench.session", "workbench.jobs", "workbench.live_runs")
-VIEWS = ("workbench.export", "workbench.export_compare", "workbench.report", "workbench.pictures", "workbench.figures")
+VIEWS = ("workbench.export", "workbench.export_compare", "workbench.export_nulls", "workbench.report", "workbench.pictures", "workbench.figures")
 MODELS = (
     "workbench.models",
     "workbench.inputs",
@@ -46,6 +46,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/analysis": (*HEAVY, *SCREEN, "matplotlib", "probes", *FACES, *STATE, *VIEWS, *MODELS),
     "workbench/figures": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/export.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
+    "workbench/export_nulls.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/export_compare.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/report.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),
     "workbench/pictures.py": (*HEAVY, "streamlit", "probes", *FACES, *STATE, *MODELS),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from plotly.graph_objects import Figure as PlotlyFigure
 
+    from workbench.analysis.significance import NullName
+
 FIGURE_FORMATS = ("png", "pdf", "svg")
 FRAME_FORMATS = ("csv", "parquet")
 REPORT_FILE = "report.html"
@@ -152,7 +154,8 @@ TITLES = {
 }
 
 
-def _panel_sites(capture: Capture, sites: Sequence[str] | None) -> Sequence[str] | None:
+def panel_sites(sites: Sequence[str] | None) -> Sequence[str] | None:
+    """The chosen sites of a figure with a panel a site: all up to `MOST_PANELS`, else first, middle and last; None for none chosen."""
     if sites is None or len(sites) <= MOST_PANELS:
         return sites
     return list(dict.fromkeys((sites[0], sites[len(sites) // 2], sites[-1])))
@@ -162,7 +165,7 @@ def _load(capture: Capture, sites: Sequence[str] | None, groups: Sequence[str] |
     from workbench.analysis.load import utilisation_table
     from workbench.figures import paper
 
-    table = utilisation_table(capture, _panel_sites(capture, sites), groups)
+    table = utilisation_table(capture, panel_sites(sites), groups)
     return Part("load", TITLES["load"], lambda: paper.utilisation(table), table.frame(), table.caption)
 
 
@@ -180,7 +183,7 @@ def _overlap(capture: Capture, sites: Sequence[str] | None, groups: Sequence[str
     from workbench.analysis.overlap import overlap_table
     from workbench.figures import paper
 
-    table = overlap_table(capture, _panel_sites(capture, sites), groups)
+    table = overlap_table(capture, panel_sites(sites), groups)
     return Part("overlap", TITLES["overlap"], lambda: paper.overlap(table), table.frame(), table.caption)
 
 
@@ -217,7 +220,7 @@ def _coactivation(capture: Capture, sites: Sequence[str] | None, groups: Sequenc
     from workbench.analysis.select import key_sites
     from workbench.figures import paper
 
-    chosen = [site for site in _panel_sites(capture, sites) or key_sites(capture) if capture.site(site).top_k > 1]
+    chosen = [site for site in panel_sites(sites) or key_sites(capture) if capture.site(site).top_k > 1]
     tables = [coactivation_table(capture, site) for site in chosen or key_sites(capture)[:1]]
     frame = pd.concat([table.frame() for table in tables], ignore_index=True)
     return Part(
@@ -236,6 +239,8 @@ def write_figures(
     *,
     sites: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
+    null: NullName | None = None,
+    untrained: Sequence[Capture] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> list[Path]:
@@ -248,6 +253,8 @@ def write_figures(
     Args:
         out: a folder of its own, made if it is not there.
         sites, groups: as in `parts`.
+        null: also write the figures with this null and the measures over token rows (`workbench.export_nulls`). untrained: captures for
+            the null "untrained".
         overwrite: replace figures that are there.
         progress: called with (steps done, steps in all, what comes next); an exception from it stops the work, and the
             folder stays as it was.
@@ -259,7 +266,13 @@ def write_figures(
         CaptureError: for an unknown site or group, or a full disk.
         ExportError: if figures are there and `overwrite` is not given, or the folder holds other files.
     """
-    return write_parts(capture, out, lambda: parts(capture, sites=sites, groups=groups), NAMES, overwrite, progress)
+    from workbench.export_nulls import NULL_NAMES, null_parts
+
+    def make() -> list[Part]:
+        more = [] if null is None else null_parts(capture, sites, groups, null, untrained)
+        return parts(capture, sites=sites, groups=groups) + more
+
+    return write_parts(capture, out, make, (*NAMES, *NULL_NAMES), overwrite, progress)
 
 
 def write_parts(

@@ -20,6 +20,7 @@ import numpy as np
 from workbench.capture import Capture
 
 if TYPE_CHECKING:
+    from workbench.analysis.significance import NullName
     from workbench.export import Part
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -35,12 +36,18 @@ dl { display: grid; grid-template-columns: max-content auto; gap: .2rem 1rem } d
 """
 
 
-def report_html(capture: Capture, *, sites: Sequence[str] | None = None, groups: Sequence[str] | None = None) -> str:
+def report_html(
+    capture: Capture,
+    *,
+    sites: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    null: NullName | None = None,
+) -> str:
     """The report as one HTML text that needs no network, no script and no other file.
 
     Args:
         capture: what to report on.
-        sites, groups: as in workbench.export.parts.
+        sites, groups: as in workbench.export.parts. null: also the figures of workbench.export_nulls, with this null.
 
     Raises:
         CaptureError: for an unknown site or group.
@@ -48,6 +55,10 @@ def report_html(capture: Capture, *, sites: Sequence[str] | None = None, groups:
     from workbench.export import figure_bytes, parts
 
     made = parts(capture, sites=sites, groups=groups)
+    if null is not None:
+        from workbench.export_nulls import null_parts
+
+        made += null_parts(capture, sites, groups, null)
     pictures = {part.name: figure_bytes(part.draw(), "svg") for part in made if part.draw is not None}
     return render_report(capture, made, pictures)
 

@@ -84,7 +84,7 @@ def _report(place: session.Place, task: Task) -> Made:
     from workbench.report import report_html
 
     task.progress(0, 1, "Drawing every view")
-    html = report_html(session.open_capture(place))
+    html = report_html(session.open_capture(place), null="labels")
     task.check()
     return Made(f"{place.name}-report.html", html.encode(), "text/html")
 
@@ -98,7 +98,7 @@ def _everything(place: session.Place, task: Task) -> Made:
 
     with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
         out = Path(folder) / "figures"
-        write_figures(session.open_capture(place), out, progress=progress)
+        write_figures(session.open_capture(place), out, null="labels", progress=progress)
         file = Path(folder) / "figures.zip"
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(out.rglob("*")):

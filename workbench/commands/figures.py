@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from workbench.capture.errors import CaptureError
 from workbench.commands.output import JsonOption, Output
 
 
@@ -22,10 +23,24 @@ def figures(
         list[str] | None,
         typer.Option(help="Draw this site only (ids: `workbench info --json`); may be given several times."),
     ] = None,
+    null: Annotated[
+        str,
+        typer.Option(
+            help="Also write the figures with what they would be if groups did not matter, and the measures over single tokens: labels (exchanged), "
+            "fixed-load, untrained (with --untrained), or none, which is quicker."
+        ),
+    ] = "labels",
+    untrained: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Capture of the untrained model on the same input (`workbench capture --untrained`), for --null untrained.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace figures that are there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write load, heat map, overlap, balance, specialisation and co-activation: each as png, pdf, svg, csv and parquet.
+    """Write load, heat map, overlap, balance, specialisation and co-activation, with and without their null: each as png, pdf, svg, csv and parquet.
 
     Beside them stand report.html (one file, opens anywhere) and captions.txt. Needs no model, no GPU and no browser.
 
@@ -37,7 +52,11 @@ def figures(
     from workbench.export import write_figures
 
     output = Output(as_json)
+    nulls = {"labels": "labels", "fixed-load": "fixed load", "untrained": "untrained", "none": None}
+    if null not in nulls:
+        raise CaptureError(f"--null is {', '.join(nulls)}, not '{null}': choose one of them.")
     found = Capture.load(capture)
+    fresh = [Capture.load(path) for path in untrained or ()]
     with tqdm(total=None, desc="figures", unit="", disable=None, leave=False) as bar:
 
         def progress(done: int, total: int, what: str) -> None:
@@ -45,7 +64,14 @@ def figures(
             bar.set_description(what)
 
         files = write_figures(
-            found, out, sites=sites or None, groups=groups or None, overwrite=overwrite, progress=progress
+            found,
+            out,
+            sites=sites or None,
+            groups=groups or None,
+            null=nulls[null],  # type: ignore[arg-type]
+            untrained=fresh,
+            overwrite=overwrite,
+            progress=progress,
         )
     output.say(f"{len(files)} files in {out}; open {out / 'report.html'} in a browser.")
     output.result({"out": str(out), "files": [file.name for file in files], "report": str(out / "report.html")})
