@@ -22,8 +22,8 @@ from workbench.jobs import Task
 BUDGETS = {
     "Weights (MB)": ("bytes_stored", 1e6),
     "Active parameters (million)": ("parameters_active", 1e6),
-    "A written token (ms)": ("decode_ms_p50", 1.0),
-    "Reading the prompt (ms)": ("prefill_ms_p50", 1.0),
+    "Time to write a token (ms)": ("decode_ms_p50", 1.0),
+    "Time to read the prompt (ms)": ("prefill_ms_p50", 1.0),
 }
 
 

@@ -41,7 +41,8 @@ def identity(place: CurvePlace, curve: Curve) -> str:
         f"n = {count(int(first.get('documents', 0)), 'document')}, {int(first.get('tokens', 0)):,} predicted tokens",
         plain(str(first.get("created", ""))[:10]),
     ]
-    return f"{plain(place.name)} · " + " · ".join(part for part in parts if part.strip())
+    own = [plain(place.name)] if plain(place.name) != parts[0] else []
+    return " · ".join([*own, *(part for part in parts if part.strip())])
 
 
 def measure_name(measure: str) -> str:

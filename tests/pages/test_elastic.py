@@ -50,7 +50,7 @@ def test_the_answer_stands_first_and_is_right(dashboard: Dashboard, curves: Path
     assert not app.exception
     # The whole model takes 10 ms; within 5 ms: 2 layers with one expert (5 ms, loss 3.1), one layer with two (4 ms, 3.5).
     assert (
-        "At 50% of the whole model's time for a written token, the best sub-model is **2 of 4 layers, 2 of 2 experts a layer"
+        "At 50% of the whole model's time to write a token, the best sub-model is **2 of 4 layers, 2 of 2 experts a layer"
         in words(app)
     )
     assert "loss 3.10 instead of 2.00, 1.10 worse" in words(app)

@@ -36,10 +36,10 @@ class Cost(NamedTuple):
 
 
 COSTS: dict[str, Cost] = {
-    "decode_ms_p50": Cost("Time for a written token", "ms", 1.0, "decode_ms_low", "decode_ms_high"),
+    "decode_ms_p50": Cost("Time to write a token", "ms", 1.0, "decode_ms_low", "decode_ms_high"),
     "prefill_ms_p50": Cost("Time to read the prompt", "ms", 1.0, "prefill_ms_low", "prefill_ms_high"),
-    "parameters_active": Cost("Parameters active for a token", "million", 1e6),
-    "parameters_stored": Cost("Parameters stored", "million", 1e6),
+    "parameters_active": Cost("Active parameters", "million", 1e6),
+    "parameters_stored": Cost("Stored parameters", "million", 1e6),
     "bytes_stored": Cost("Weights", "MB", 1e6),
     "memory_bytes": Cost("Peak memory", "MB", 1e6),
 }

@@ -20,7 +20,7 @@ from workbench.figures.elastic_style import (
 )
 from workbench.figures.style import NEUTRAL, SEQUENTIAL
 
-HEIGHT = 520
+HEIGHT = 600
 
 
 def elastic(table: CurveTable, picked: str | None = None) -> go.Figure:
