@@ -92,7 +92,9 @@ def _view(place: session.Place, capture: Capture, view: View, chosen: dict[str, 
     cell = _cell(capture, view, chosen, table)
     st.markdown(view.answer(table))
     if view.slug == "specialisation":
-        st.page_link(WHAT_IF, label="Does it matter? Mute such experts and see whom it hurts", icon=":material/volume_off:")
+        st.page_link(
+            WHAT_IF, label="Does it matter? Mute such experts and see whom it hurts", icon=":material/volume_off:"
+        )
     null = _null(place, capture, view, chosen, table)
     if not view.cells or cell is None:
         _figure(place, view, table, None, null)
