@@ -2,7 +2,7 @@
 
     python -m benchmarks.unified_experts [--rounds 9] [--tokens 2560] [--seed 0] [--device cpu] [--json]
 
-The shape is the shipped one: width 192, 64 experts of 48, 4 a token, a shared expert of 192. "layer" is router, routed experts and
+The shape is the default one: width 192, 64 experts of 48, 4 a token, a shared expert of 192. "layer" is router, routed experts and
 shared expert of one layer, forward and backward; "model" is seven such layers with attention, embedding and a loss over 1,024
 tokens of vocabulary, forward and backward, both on rows of 160 text tokens. The other side is transformers' ERNIE 4.5 MoE with the
 same sizes, under each of its `experts_implementation`s that runs on the device.
