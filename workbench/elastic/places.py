@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from workbench.capture.library import default_root
 from workbench.capture.schema import CURVE_FILE
@@ -141,7 +141,8 @@ def read_order(folder: Path) -> Order:
     try:
         raw = json.loads((folder / ORDER_FILE).read_text(encoding="utf-8"))
         lists = ("layers", "experts", "top_k", "files")
-        return Order(**{name: tuple(value) if name in lists else value for name, value in raw.items()})
+        fields: dict[str, Any] = {name: tuple(value) if name in lists else value for name, value in raw.items()}
+        return Order(**fields)
     except (OSError, ValueError, TypeError) as fault:
         raise SweepError(
             f"The order of the sweep '{folder.name}' cannot be read, so it cannot go on: discard it and start anew."
