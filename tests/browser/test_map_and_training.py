@@ -126,7 +126,8 @@ def test_run_is_followed_compared_played_and_downloaded(training: tuple[str, Run
     page.wait_for_function(f"{at} === 2", timeout=WAIT)
     page.get_by_role("combobox", name="Compare with").click()
     page.get_by_text("with-balance-loss").last.click()
-    wait_for_text(page, "without-balance-loss")
+    page.wait_for_url("**beside=sample-with-balance-loss**", timeout=WAIT)
+    page.locator(".js-plotly-plot").nth(1).wait_for()
     settle(page)
     assert page.locator(".js-plotly-plot").count() == 2 and "beside=sample-" in page.url and exceptions(page) == 0
     page.context.close()
