@@ -60,11 +60,8 @@ def _curve(at_hand: list[CurvePlace]) -> None:
         return
     st.markdown(view.answer(table))
     picked = _picked(curve, table, chosen["point"])
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        view.show_figure(place, table, picked)
-    with right:
-        picked = show_point(place, curve, table, picked)
+    view.show_figure(place, table, picked)
+    show_point(place, curve, table, picked)
     show_budget(curve, table)
     # Drawing may have moved a choice on: what stands in the address is what is shown.
     chosen = {name: st.session_state[key(name, PREFIX)] for name in known}

@@ -16,7 +16,7 @@ from workbench import session
 from workbench.capture import WorkbenchError
 from workbench.elastic.places import Order, discard, free_name, keep_order, read_order, sweeps_root, unfinished
 
-SHIPPED = "The shipped texts (five kinds)"
+SHIPPED = "Shipped texts"
 OWN = "My files"
 KINDS = ("txt", "md", "jsonl", "csv", "parquet")
 GROUPS = {"all together": "modality", "file": "file", "the field “group”": "group"}
@@ -35,7 +35,16 @@ def show_form() -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         model = _model()
-        which = st.segmented_control("Texts", (SHIPPED, OWN), default=SHIPPED, key="elastic.new.which") or SHIPPED
+        which = (
+            st.segmented_control(
+                "Texts",
+                (SHIPPED, OWN),
+                default=SHIPPED,
+                key="elastic.new.which",
+                help="The shipped texts are of five kinds: prose, dialogue, code, tables, German.",
+            )
+            or SHIPPED
+        )
         files: Any = None
         if which == OWN:
             files = st.file_uploader(

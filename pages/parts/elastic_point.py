@@ -27,8 +27,8 @@ BUDGETS = {
 }
 
 
-def show_point(place: CurvePlace, curve: Curve, table: CurveTable, picked: int) -> int:
-    """The box with the sub-models, the numbers of the chosen one, and what can be done with it; returns its place."""
+def show_point(place: CurvePlace, curve: Curve, table: CurveTable, picked: int) -> None:
+    """The box with the sub-models, the numbers of the chosen one, and what can be done with it."""
     names = list(curve.rows["sub_model"])
     order = sorted(range(len(table.names)), key=lambda point: (not table.front[point], table.x[point]))
     st.session_state["elastic.sub_model"] = picked
@@ -42,15 +42,15 @@ def show_point(place: CurvePlace, curve: Curve, table: CurveTable, picked: int) 
         args=(names, list(table.names)),
     )
     row = curve.rows.iloc[names.index(table.names[chosen])]
-    st.dataframe(_numbers(row), hide_index=True, width="stretch")
+    left, right = st.columns(2, gap="medium")
+    left.dataframe(_numbers(row), hide_index=True, width="stretch")
     quality = curve.quality[
         (curve.quality["sub_model"] == table.names[chosen]) & (curve.quality["measure"] == table.measure)
     ]
-    st.dataframe(_by_group(quality), hide_index=True, width="stretch")
+    right.dataframe(_by_group(quality), hide_index=True, width="stretch")
     if row.get("measured") == "masked":
         st.caption(f"No time and no memory: {plain(str(row.get('masked_because')), limit=300)}")
     _actions(place, row)
-    return int(chosen)
 
 
 def _take(names: list[str], shown: list[str]) -> None:

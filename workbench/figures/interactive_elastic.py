@@ -20,7 +20,7 @@ from workbench.figures.elastic_style import (
 )
 from workbench.figures.style import NEUTRAL, SEQUENTIAL
 
-HEIGHT = 600
+HEIGHT = 520
 
 
 def elastic(table: CurveTable, picked: str | None = None) -> go.Figure:
@@ -137,7 +137,7 @@ def _bars(figure: go.Figure, table: CurveTable) -> None:
                 hoverinfo="skip",
                 name="95 % interval",
                 legendgroup="interval",
-                showlegend=axis == "y",
+                showlegend=False,
                 **{f"error_{axis}": error},
             )
         )
