@@ -55,7 +55,8 @@ def record_samples(
     run = model
     if untrained_seed is not None:
         torch.manual_seed(untrained_seed)
-        run = type(model)(model.config).to(model.device).eval()
+        run = type(model)(model.config).eval()
+        torch.nn.Module.to(run, model.device)
     processor = tokenizers.text.for_transformers()
     numbered = [(f"{sample.task} {number}", sample) for number, sample in enumerate(samples)]
     with torch.no_grad(), RoutingProbe(run, tokens=tokens, processor=processor) as probe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from tests.unified.toy import sizes
 from workbench.unified import UnifiedConfig, UnifiedForCausalLM
 from workbench.unified.checkpoint import export
-from workbench.unified.evaluate import evaluate
+from workbench.unified.evaluate import bench, evaluate, probe
 from workbench.unified.evaluate.bench import JUDGES, Judges, provide_judges, train_judges
 from workbench.unified.evaluate.judges import JudgePlan, blur_pictures, blur_sounds, read
 from workbench.unified.tokenizers.bundle import Tokenizers
@@ -35,6 +36,15 @@ def checkpoint(tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("checkpoint") / "model"
     export(model, tokenizers, folder)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_data() -> Iterator[None]:
+    """Judges and probe learn from a few hundred clips here; everything else is as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "TRAIN_CLIPS", 400)
+        patch.setattr(probe, "TRAINED_ON", 400)
+        yield
 
 
 @pytest.fixture(scope="module")
