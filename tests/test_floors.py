@@ -14,7 +14,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # Top folder or module -> what its files may never import (a prefix of the dotted name).
 FACES = ("app", "pages", "workbench.cli", "workbench.commands")
 STATE = ("workbench.session", "workbench.jobs", "workbench.live_runs")
-VIEWS = ("workbench.export", "workbench.export_compare", "workbench.export_nulls", "workbench.report", "workbench.pictures", "workbench.figures")
+VIEWS = (
+    "workbench.export",
+    "workbench.export_compare",
+    "workbench.export_nulls",
+    "workbench.report",
+    "workbench.pictures",
+    "workbench.figures",
+)
 MODELS = (
     "workbench.models",
     "workbench.inputs",

@@ -83,7 +83,8 @@ def test_an_encoder_decoder_that_writes(tmp_path: Path, capture_of: Run) -> None
         eos_token_id=2, router_jitter_noise=0.0,
     )  # fmt: skip
     model = SwitchTransformersForConditionalGeneration(config).eval()
-    model.generation_config.suppress_tokens = [0, 1, 2]  # special ones have no group, and the test wants to see the words
+    # Special tokens have no group, and the test wants to see the words.
+    model.generation_config.suppress_tokens = [0, 1, 2]
     model.save_pretrained(tmp_path / "switch")
     save_tokenizer(tmp_path / "switch", pad=True)
     text = tmp_path / "a.txt"

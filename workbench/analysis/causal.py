@@ -238,7 +238,9 @@ def causal_table(
             f"An interval needs a level between 0 and 1 and at least 20 resamples, not {level} and {resamples}: choose .95 and 2000."
         )
     known = sorted({group for _, group in losses.cells})
-    groups = tuple(dict.fromkeys([*(row for row in losses.rows if row in known), *known]))  # the diagonal is a group's own
+    groups = tuple(
+        dict.fromkeys([*(row for row in losses.rows if row in known), *known])
+    )  # the diagonal is a group's own
     shape = (len(losses.rows), len(groups))
     draws = losses.random.shape[1]
     parts = {name: [np.full(shape, np.nan) for _ in range(3)] for name in ("change", "random", "excess")}
@@ -263,9 +265,9 @@ def causal_table(
             samples["excess"] = samples["change"] - samples["random"]
         for name, value in values.items():
             low, high = interval_ends(value, samples[name], None, level)
-            known = len(n) > 1 and (name == "change" or draws > 1)
+            told = len(n) > 1 and (name == "change" or draws > 1)
             for slot, numbers in zip(parts[name], (value, low, high), strict=True):
-                slot[:, column] = numbers if known or slot is parts[name][0] else np.nan
+                slot[:, column] = numbers if told or slot is parts[name][0] else np.nan
     own = np.array([groups.index(row) if row in groups else -1 for row in losses.rows], dtype=np.int64)
     return CausalTable(
         losses.rows, groups, full, Estimate(*parts["change"]), Estimate(*parts["random"]), Estimate(*parts["excess"]),

@@ -50,7 +50,12 @@ def _line(axes: Axes, line: Line, places: np.ndarray, offset: float, drawn: Site
             ends = part if len(part) > 1 else np.repeat(part, 2)
             across = places[part] if len(part) > 1 else places[part[0]] + np.array([-0.25, 0.25])
             axes.fill_between(
-                across, line.null_low[ends], line.null_high[ends], color=style.colour, alpha=drawn.band_opacity, linewidth=0
+                across,
+                line.null_low[ends],
+                line.null_high[ends],
+                color=style.colour,
+                alpha=drawn.band_opacity,
+                linewidth=0,
             )
         if line.chance is not None:
             axes.plot(places[part], line.chance[part], color=style.colour, linestyle=":", linewidth=0.7)
