@@ -125,14 +125,15 @@ def carve(
     shards = [_pieces(file, stored_tensors(file), cut) for file in files]
     _check_complete([piece for shard in shards for piece in shard], cut)
     total = sum(piece.size for shard in shards for piece in shard)
-    _check_room(out, total)
+    beside = _files_beside(source.folder, cut)
+    _check_room(out, total + sum(file.stat().st_size for file in beside))
     settings = new_config(raw, config, cut)
     _check_loads(settings, cut)
     written = _Meter(total, progress, cancelled)
     with whole_or_nothing(out.absolute()) as folder:
         placed = _write_shards([shard for shard in shards if shard], folder, written)
         _write_json(folder / CONFIG_FILE, settings)
-        _copy_beside(source.folder, folder)
+        _copy_beside(source.folder, folder, beside)
         words = note(source.name, str(sub_model), cut)
         more = finish(folder) if finish is not None else ""
         carved = Carved(out, cut, len(placed), _bytes_of(folder), sum(file.stat().st_size for file in files))
@@ -152,13 +153,14 @@ def plan_cut(model: str, sub_model: SubModel, ranking: Any = None) -> tuple[Mode
     import torch
     from transformers import AutoConfig
 
-    from workbench.models.load import model_class, refuse_dense
+    from workbench.models.load import know_own_type, model_class, refuse_dense
 
     source = find_model(model)
     if source.kind == "gguf":
         raise CarveError(f"'{model}' is a GGUF file, and carving cuts safetensors: use the model's safetensors folder.")
     source = _with_weights(source)
     raw = read_config(source) or {}
+    know_own_type(raw)
     check_config(source.name, raw)
     check_weights(source)
     config = AutoConfig.from_pretrained(str(source.folder), trust_remote_code=False, local_files_only=True)
@@ -313,13 +315,25 @@ def _write_shards(shards: Sequence[Sequence[Piece]], folder: Path, meter: _Meter
     return places
 
 
-def _copy_beside(source: Path, folder: Path) -> None:
+def _files_beside(source: Path, cut: Cut) -> list[Path]:
     """Tokenizer, generation settings, licence: everything beside weights and configuration that was not pickled."""
     left = {CONFIG_FILE, INDEX_FILE, CARD_FILE, CARVE_FILE, "pytorch_model.bin.index.json"}
-    for file in sorted(source.iterdir()):
-        wanted = file.suffix.lower() in COPIED or file.name in LICENCE_FILES
-        if file.is_file() and wanted and file.name not in left:
-            (folder / file.name).write_bytes(file.read_bytes())
+    found = [
+        file
+        for file in sorted(source.iterdir())
+        if file.is_file() and file.name not in left and (file.suffix.lower() in COPIED or file.name in LICENCE_FILES)
+    ]
+    for name in rule_of(cut.family).beside:
+        inside = sorted(file for file in (source / name).rglob("*") if file.is_file())
+        found += [file for file in inside if file.suffix.lower() in (*COPIED, ".safetensors")]
+    return found
+
+
+def _copy_beside(source: Path, folder: Path, files: Sequence[Path]) -> None:
+    for file in files:
+        target = folder / file.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
 
 
 def _write_json(file: Path, value: Mapping[str, Any]) -> None:

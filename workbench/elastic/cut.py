@@ -73,14 +73,17 @@ def make_cut(model: nn.Module, plan: Plan) -> Cut:
 
     Raises:
         CarveError: if the family cannot be carved, or the plan is not even enough.
+        SubModelError: if the plan leaves out a layer that must stay.
     """
     from probes import find_sites
+    from probes.submodel.plan import check_plan
 
     config: Any = model.config
     rule = rule_of(str(config.model_type))
     text = text_config(config)
     before = int(text.num_hidden_layers)
-    sites = [found.site for found in find_sites(model)]
+    found = find_sites(model)
+    sites = [one.site for one in found]
     stack = sites[0].stack
     others = [name for name, layers in plan.layers.items() if name != stack and _is_cut(model, name, layers)]
     if others:
@@ -96,6 +99,7 @@ def make_cut(model: nn.Module, plan: Plan) -> Cut:
     _same("experts", {len(experts) for experts in kept.values()})
     _same("top-k", top_k)
     groups = _groups(rule, text, kept)
+    check_plan(plan, model, found)  # a plan written by hand may leave out a layer that must stay
     return Cut(str(config.model_type), layers, before, kept, sites[0].experts, next(iter(top_k)), groups)
 
 

@@ -89,12 +89,14 @@ class FamilyRule:
         per_layer: fields that are lists with one entry a layer, written out even where the file left them to the default.
         groups: how the router scores its groups of experts: "max" or "sum of 2" (which needs 2 in each); None: no groups.
         nested: name of the sub-configuration with the text model, in the multimodal shell.
+        beside: folders of the checkpoint that come along whole.
     """
 
     schedule: Schedule
     per_layer: tuple[str, ...] = ()
     groups: Literal["max", "sum of 2"] | None = None
     nested: str | None = None
+    beside: tuple[str, ...] = ()
 
 
 RULES: Mapping[str, FamilyRule] = {
@@ -111,6 +113,8 @@ RULES: Mapping[str, FamilyRule] = {
     "llama4_text": FamilyRule(_named_sparse_layers, per_layer=("layer_types", "no_rope_layers")),
     "llama4": FamilyRule(_named_sparse_layers, per_layer=("layer_types", "no_rope_layers"), nested="text_config"),
     "jamba": FamilyRule(_periods),
+    # Its audio heads count layers from the end; the model itself refuses plans that leave such a layer out.
+    "unified_omni": FamilyRule(_every_layer, beside=("tokenizers", "judges")),
 }
 
 

@@ -14,17 +14,18 @@ Kind = Literal["other", "dense", "expert", "fused", "router"]
 
 # The text layers of a model, by itself or inside a multimodal shell; layers of a vision tower are none of them.
 _LAYER = re.compile(r"^(?P<head>(?:(?:language_model|model)\.){0,2}layers\.)(?P<layer>\d+)\.(?P<rest>.+)$")
-_BLOCK = r"^(?:mlp|block_sparse_moe|feed_forward)\."
+_BLOCK = r"^(?:mlp|block_sparse_moe|feed_forward|moe)\."
 _EXPERT = re.compile(_BLOCK + r"experts\.(?P<expert>\d+)\.")
-# gate_up_proj, down_proj, and with them _bias (gpt_oss), _blocks and _scales (its MXFP4 form); Granite's two on disk.
+# gate_up_proj, down_proj, and with them _bias (gpt_oss), _blocks and _scales (its MXFP4 form); without _proj the unified
+# model's; Granite's two on disk.
 _FUSED = re.compile(
-    _BLOCK + r"(?:experts\.(?:gate_up_proj|down_proj)(?:_bias|_blocks|_scales)?|(?:input|output)_linear\.weight)$"
+    _BLOCK + r"(?:experts\.(?:gate_up|down)(?:_proj(?:_bias|_blocks|_scales)?)?|(?:input|output)_linear\.weight)$"
 )
 _ROUTER = re.compile(
     _BLOCK + r"(?:(?:gate|router)\.(?:layer\.)?(?:weight|bias|(?:moe_statics\.)?e_score_correction_bias)"
     r"|moe_statics\.e_score_correction_bias)$"
 )
-_PLAIN = re.compile(_BLOCK + r"(?:shared_experts?(?:_gate)?|gate_proj|up_proj|down_proj)\.")
+_PLAIN = re.compile(_BLOCK + r"(?:shared(?:_experts?(?:_gate)?)?|gate_proj|up_proj|down_proj)\.")
 _IN_BLOCK = re.compile(_BLOCK)
 
 
