@@ -33,6 +33,7 @@ MODELS = (
     "workbench.elastic",
     "workbench.causal",
     "workbench.training",
+    "workbench.extract",
 )
 HEAVY = ("torch", "transformers")
 SCREEN = ("streamlit", "plotly")
@@ -67,6 +68,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/embedded": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/causal": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/elastic": (*SCREEN, *FACES, *STATE, *VIEWS),
+    "workbench/extract": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/training": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/live": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/live_runs.py": (*SCREEN, *FACES, *VIEWS, "workbench.session"),
@@ -126,7 +128,16 @@ def test_the_check_sees_a_forbidden_import(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["workbench", "probes", "workbench.capture", "workbench.analysis", "workbench.figures", "workbench.cli"]
+    "module",
+    [
+        "workbench",
+        "probes",
+        "workbench.capture",
+        "workbench.analysis",
+        "workbench.figures",
+        "workbench.extract",
+        "workbench.cli",
+    ],
 )
 def test_import_is_cheap(module: str) -> None:
     """torch, transformers and streamlit load only where first used."""

@@ -1,0 +1,210 @@
+"""Engines as plug-ins: what an engine must do, which there are, and how one is loaded.
+
+    from workbench.extract import load_engine
+    load_engine("usm").extract(["Marie Curie worked in Paris."], {"entities": ["person", "city"]})
+
+Built-in engines stand in `BUILT_IN`; a package adds its own by an entry point in the group "workbench.engines" that names an
+`EngineSpec`. Listing engines imports no engine: torch loads when one is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from workbench.capture.errors import reason
+from workbench.extract.errors import EngineError
+from workbench.extract.extraction import Evidence, Extraction
+from workbench.extract.records import Document, Event, Relation, Span
+from workbench.extract.schema import Schema
+
+GROUP = "workbench.engines"
+CHECKPOINTS = Path(__file__).resolve().parents[2] / "sample_data" / "checkpoints"
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A loaded engine.
+
+    Attributes:
+        name: of its `EngineSpec`. model: what was loaded, by name, folder or hub id. device: where it runs.
+    """
+
+    name: str
+    model: str
+    device: str
+
+    def extract(
+        self,
+        texts: Sequence[str],
+        schema: Schema | Mapping[str, Any],
+        demonstrations: Sequence[Document] = (),
+        *,
+        batch_size: int = 8,
+        progress: Callable[[int], None] | None = None,
+        stopped: Callable[[], bool] | None = None,
+    ) -> list[Extraction]:
+        """Candidates of every text, in order.
+
+        Args:
+            texts: any length; offsets are code points of each.
+            schema: a `Schema` or its JSON form.
+            demonstrations: annotated texts to learn from in context; an engine that cannot raises EngineError if given any.
+            batch_size: texts in one pass.
+            progress: called with the number of texts done.
+            stopped: asked between batches; once true, the extractions done so far are returned.
+
+        Raises:
+            SchemaError: the schema is none. EngineError: what was asked cannot be done.
+        """
+        ...
+
+    def explain(
+        self,
+        text: str,
+        schema: Schema | Mapping[str, Any],
+        item: Span | Relation | Event,
+        demonstrations: Sequence[Document] = (),
+        *,
+        layer: int | None = None,
+        heads: Sequence[int] | None = None,
+    ) -> Evidence:
+        """What stands behind one result.
+
+        Args:
+            item: a result of `extract` on the same text and schema.
+            layer, heads: which attention is wanted; None: the last layer, all heads.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """An engine that may be loaded.
+
+    Attributes:
+        name: what `--engine` takes. title: for people. about: one sentence.
+        load: "module:function" or a callable of (model, **options) -> Engine; a string keeps its module unimported.
+        models: prefix of folder names below sample_data/checkpoints that hold its weights; "" where it needs none of ours.
+        default_model: shipped weights to load when none are named, or a hub id, or None where the engine needs no weights.
+        needs: importable package that must be installed, or "". extra: the extra of this project that brings it.
+        demonstrations: whether it learns from examples in context.
+        evidence: which parts of `Evidence` it gives, of links, attention, steps, experts.
+        kinds: what it finds, of entities, relations, events.
+    """
+
+    name: str
+    title: str
+    about: str
+    load: str | Callable[..., Engine]
+    models: str = ""
+    default_model: str | None = None
+    needs: str = ""
+    extra: str = ""
+    demonstrations: bool = False
+    evidence: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ("entities", "relations", "events")
+
+    def shipped(self) -> tuple[str, ...]:
+        """Names of weights at hand in sample_data/checkpoints."""
+        if not self.models or not CHECKPOINTS.is_dir():
+            return ()
+        return tuple(
+            folder.name
+            for folder in sorted(CHECKPOINTS.iterdir())
+            if folder.name.startswith(self.models) and any(folder.glob("*.safetensors"))
+        )
+
+    def missing(self) -> str:
+        """Why it cannot run on what is at hand, in one sentence; "" if it can."""
+        if self.needs and find_spec(self.needs) is None:
+            return f"The engine '{self.name}' needs the package {self.needs}: pip install 'unified-workbench[{self.extra}]'."
+        if self.models and not self.shipped():
+            return f"No weights for the engine '{self.name}' are at hand: name a checkpoint's folder or hub id as the model, or get the whole repository with sample_data/checkpoints/{self.default_model or self.models}."
+        return ""
+
+
+BUILT_IN: tuple[EngineSpec, ...] = (
+    EngineSpec(
+        name="usm",
+        title="USM",
+        about="One encoder pass for a whole schema: entities, relations, events and sentiment by linking tokens and labels.",
+        load="workbench.extract.usm:load",
+        models="usm-",
+        default_model="usm-mini",
+        evidence=("links", "attention", "experts"),
+    ),
+)
+
+
+def engines() -> dict[str, EngineSpec]:
+    """Every engine by name: built in, then from other packages. A plug-in that cannot be read is left out, not fatal."""
+    found = {spec.name: spec for spec in BUILT_IN}
+    for point in entry_points(group=GROUP):
+        try:
+            spec = point.load()
+        except Exception:
+            continue
+        if isinstance(spec, EngineSpec) and spec.name not in found:
+            found[spec.name] = spec
+    return found
+
+
+def engine_spec(name: str) -> EngineSpec:
+    """The engine of this name.
+
+    Raises:
+        EngineError: there is none; the sentence lists those there are.
+    """
+    found = engines()
+    if name not in found:
+        raise EngineError(f"There is no engine '{name}': choose one of {', '.join(sorted(found))}.")
+    return found[name]
+
+
+def load_engine(name: str, model: str | None = None, **options: Any) -> Engine:
+    """Load an engine.
+
+    Args:
+        name: of the engine, for instance "usm".
+        model: name of shipped weights, a folder or a hub id; None: the engine's default.
+        options: passed to the engine, for instance device="cpu".
+
+    Raises:
+        EngineError: no such engine, a missing package, or no weights.
+    """
+    spec = engine_spec(name)
+    chosen = model or spec.default_model
+    if chosen is not None and spec.models and (CHECKPOINTS / chosen).is_dir() and Path(chosen).name == chosen:
+        chosen = str(CHECKPOINTS / chosen)
+    elif model is None and spec.missing():
+        raise EngineError(spec.missing())
+    if spec.needs and find_spec(spec.needs) is None:
+        raise EngineError(spec.missing())
+    load = spec.load
+    if isinstance(load, str):
+        module, _, function = load.partition(":")
+        try:
+            load = getattr(import_module(module), function)
+        except (ImportError, AttributeError) as fault:
+            raise EngineError(f"The engine '{name}' could not be started ({reason(fault)}): reinstall it.") from fault
+    return load(chosen, **options)
+
+
+def write_json_schemas(folder: str | Path) -> list[Path]:
+    """Write the JSON Schemas of schema, annotated text and extraction: what docs/schemas holds."""
+    from workbench.extract import extraction, records, schema
+
+    written = []
+    for name, made in (("schema", schema), ("document", records), ("extraction", extraction)):
+        path = Path(folder) / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(made.json_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        written.append(path)
+    return written

@@ -1,0 +1,235 @@
+"""What an engine returns: scored candidates that are filtered without another run of the model, and the evidence behind one.
+
+`Extraction.select` applies threshold, nesting and label filter; it needs no model. Engines keep candidates down to `FLOOR`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from workbench.extract.records import Document, Event, Relation, Span
+from workbench.extract.schema import Schema
+
+FLOOR = 0.05  # least score of a stored candidate
+THRESHOLD = 0.5
+
+
+class Extraction(BaseModel):
+    """Every candidate of one text.
+
+    Attributes:
+        text: the text as given; offsets count its code points.
+        wanted: the schema that was looked for, with sentiment written out (`Schema.expanded`).
+        entities, relations, events: candidates with scores in [floor, 1], nested and overlapping ones included.
+        floor: least score that was kept. An engine that cannot look below its own cut gives that cut.
+        threshold: the score that the engine advises as the least one, chosen on development data.
+        calibrated: whether a score is meant as a probability (fitted on development data).
+        notes: what a reader should know of this run, a sentence each: a cut text, a floor that is the engine's own cut.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    wanted: Schema
+    entities: tuple[Span, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    events: tuple[Event, ...] = ()
+    floor: float = FLOOR
+    threshold: float = THRESHOLD
+    calibrated: bool = False
+    notes: tuple[str, ...] = ()
+
+    def select(
+        self,
+        threshold: float | None = None,
+        nested: bool = True,
+        labels: Collection[str] | None = None,
+        document_id: str = "",
+    ) -> Document:
+        """The results at a threshold, as an annotated text with scores.
+
+        Args:
+            threshold: least score, in [0, 1]; None: the engine's. A label with a threshold of its own in the schema keeps it.
+            nested: False: of entities that overlap only the best scored stays (ties: the longer, then the earlier); the same
+                for triggers.
+            labels: names of entity types, relations and event types to show; None: all.
+            document_id: id of the document returned.
+
+        Returns:
+            Entities in text order. A relation stays if its score passes and both its ends stay; an end whose type is no
+            entity type of the schema only has to be there. Arguments that do not pass are left out of their event.
+        """
+        least = self.threshold if threshold is None else threshold
+
+        def wanted(label: str) -> bool:
+            return labels is None or label in labels
+
+        own = {label.name: label.threshold for label in self.wanted.entities if label.threshold is not None}
+        entities = [span for span in self.entities if score_of(span) >= own.get(span.type, least)]
+        if not nested:
+            entities = flat(entities)
+        kept, typed = {span.key for span in entities}, {label.name for label in self.wanted.entities}
+
+        def stands(end: Span) -> bool:
+            return end.key in kept or end.type not in typed
+
+        events = [event for event in self.events if score_of(event) >= least]
+        if not nested:
+            best = {
+                span.key for span in flat(event.trigger.model_copy(update={"score": event.score}) for event in events)
+            }
+            events = [event for event in events if event.trigger.key in best]
+        return Document(
+            id=document_id,
+            text=self.text,
+            entities=tuple(sorted((s for s in entities if wanted(s.type)), key=lambda s: (s.start, -s.end, s.type))),
+            relations=tuple(
+                relation
+                for relation in sorted(self.relations, key=lambda r: (r.head.start, r.tail.start, r.type))
+                if score_of(relation) >= least
+                and wanted(relation.type)
+                and stands(relation.head)
+                and stands(relation.tail)
+            ),
+            events=tuple(
+                event.model_copy(update={"arguments": tuple(a for a in event.arguments if score_of(a) >= least)})
+                for event in sorted(events, key=lambda e: (e.trigger.start, e.trigger.end, e.type))
+                if wanted(event.type)
+            ),
+        )
+
+
+def score_of(item: Any) -> float:
+    """The score of a span, relation, event or argument; what has none, for instance gold, counts as certain."""
+    return 1.0 if item.score is None else float(item.score)
+
+
+def flat(spans: Iterable[Span]) -> list[Span]:
+    """The best scored of overlapping spans, greedily; ties go to the longer, then to the earlier one."""
+    chosen: list[Span] = []
+    for span in sorted(spans, key=lambda s: (-score_of(s), s.start - s.end, s.start, s.type)):
+        if all(span.end <= other.start or other.end <= span.start for other in chosen):
+            chosen.append(span)
+    return chosen
+
+
+class Place(BaseModel):
+    """One end of a link, or one token: a piece of the text, or a label of the schema.
+
+    Attributes:
+        kind: "text" or "label".
+        piece: what stands there, to be shown; it is text of a user or a model, so escape it.
+        start, end: code points of the text; None for a label.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["text", "label"]
+    piece: str
+    start: int | None = None
+    end: int | None = None
+
+
+class Link(BaseModel):
+    """One directed link behind a result.
+
+    Attributes:
+        type: H2T, H2H, T2T, L2H, L2T, H2L or T2L.
+        source, target: where it leads from and to.
+        score: the model's number before any squashing; above 0 it is accepted.
+        needed: whether the result would fall without it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str
+    source: Place
+    target: Place
+    score: float
+    needed: bool = True
+
+
+class Attention(BaseModel):
+    """Attention of the result's tokens, for those rows only.
+
+    Attributes:
+        layer: which layer, from 0.
+        heads: which heads, in the order of the first axis of `weights`.
+        rows: the tokens that look (the result's). columns: the tokens looked at, labels and text.
+        weights: [heads][rows][columns], each row of a head sums to 1.
+        layers, heads_in_all: how many layers and heads the encoder has to choose from.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    layer: int
+    heads: tuple[int, ...]
+    rows: tuple[Place, ...]
+    columns: tuple[Place, ...]
+    weights: tuple[tuple[tuple[float, ...], ...], ...]
+    layers: int
+    heads_in_all: int
+
+
+class Step(BaseModel):
+    """One decoding step of a generating engine.
+
+    Attributes:
+        piece: the token written. probability: of it among the allowed ones. allowed: how many tokens were allowed.
+        state: name of the state of the constrained decoder, or "" where decoding is free.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    piece: str
+    probability: float
+    allowed: int | None = None
+    state: str = ""
+
+
+class ExpertsUsed(BaseModel):
+    """Experts of one token at one site, with gate weights, where the encoder is a mixture of experts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    token: Place
+    site: str
+    experts: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+class Evidence(BaseModel):
+    """Why an engine returned one result. Empty parts are what that engine does not have.
+
+    Attributes:
+        item: the result that it is about.
+        links: link scores, those needed first.
+        attention: of the result's tokens, or None; `attention_refused` says in a sentence why there is none.
+        steps: decoding steps. experts: experts of the result's tokens.
+        raw: the string that a generating engine wrote, before it was read.
+        caution: one sentence on what this does not prove.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    item: Span | Relation | Event
+    links: tuple[Link, ...] = ()
+    attention: Attention | None = None
+    attention_refused: str = ""
+    steps: tuple[Step, ...] = ()
+    experts: tuple[ExpertsUsed, ...] = ()
+    raw: str = ""
+    caution: str = "Links and attention show what the model computed, not why the statement is true; attention is no measure of importance."
+
+
+class _Published(BaseModel):
+    extraction: Extraction
+    evidence: Evidence
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of an extraction and of evidence; docs/schemas/extraction.json is this."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_Published.model_json_schema()}
