@@ -61,8 +61,8 @@ def losses(model: Any, plans: list[Plan], texts: Texts, share: bool) -> tuple[li
     runner.check(texts.batches[-1])
     scores = [Scores(len(texts.cells)) for _ in plans]
 
-    def consume(point: int, number: int, logits: torch.Tensor) -> None:
-        scores[point].add(texts.batches[number], logits)
+    def consume(point: int, number: int, answer: torch.Tensor) -> None:
+        scores[point].add(texts.batches[number], answer)
 
     for first, end in runner.chunks(texts.batches):
         runner.run(texts.batches[first:end], first, consume, lambda: False)
@@ -101,7 +101,7 @@ def clock_twice(model: Any, texts: Texts, options: LatencyOptions) -> dict[str, 
     """One sub-model as two entries of one run, and again in a second run."""
     plan = SubModel(top_k=1).plan(model)
     plans = {"first": plan, "second": plan, "whole": SubModel().plan(model)}
-    every = torch.cat([batch.ids[batch.mask.bool()] for batch in texts.batches])
+    every = torch.cat([batch.words() for batch in texts.batches])
     ids = every[: options.batch * options.length].view(options.batch, -1).to(model.device)
     found: list[dict[str, Quantiles]] = []
     for _ in range(2):

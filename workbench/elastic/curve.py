@@ -70,14 +70,14 @@ def rows_of(
         )  # fmt: skip
         documents += [
             {"sub_model": point.key, "document": document, "group": group, "tokens": int(texts.tokens[cell]),
-             "loss": float(loss[cell]), "right": int(right[cell])}
+             "loss": float(loss[cell]), "right": float(right[cell])}
             for cell, (document, group) in enumerate(texts.cells)
         ]  # fmt: skip
     return rows, documents
 
 
 def _sums(found: Found, key: str, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
-    loss, right = np.zeros(len(texts.cells)), np.zeros(len(texts.cells), dtype=np.int64)
+    loss, right = np.zeros(len(texts.cells)), np.zeros(len(texts.cells))
     for cells, losses, rights in found.losses[key].values():
         loss[cells] += losses
         right[cells] += rights

@@ -36,7 +36,7 @@ class Found:
         tasks: sub-model -> task -> list of measures.
     """
 
-    losses: dict[str, dict[int, tuple[list[int], list[float], list[int]]]] = field(default_factory=dict)
+    losses: dict[str, dict[int, tuple[list[int], list[float], list[float]]]] = field(default_factory=dict)
     timings: dict[str, dict[int, tuple[float, list[float]]]] = field(default_factory=dict)
     memory: dict[str, dict[str, Any]] = field(default_factory=dict)
     masked: dict[str, str] = field(default_factory=dict)

@@ -86,7 +86,4 @@ class Rankings:
 def _calls(texts: Texts | None, device: Any) -> Sequence[dict[str, Any]]:
     """Arguments of forward calls over the texts."""
     batches = texts.batches if texts is not None else ()
-    return [
-        {"input_ids": batch.ids.to(device), "attention_mask": batch.mask.to(device), "use_cache": False}
-        for batch in batches
-    ]
+    return [{**batch.arguments(device), "use_cache": False} for batch in batches]

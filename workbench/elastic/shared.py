@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 CHECK_ROWS, CHECK_LENGTH = 2, 64  # of a batch, to compare shared and plain runs on
 LOCK_SECONDS = 60.0
 STATE_BYTES = 512 * 1024 * 1024  # of stored layer outputs at a time
-Consume = Callable[[int, int, "torch.Tensor"], None]  # (number of the sub-model, number of the batch, logits [B, T, V])
+# (number of the sub-model, number of the batch, what the batch makes of the output: logits [B, T, V] of texts)
+Consume = Callable[[int, int, "torch.Tensor"], None]
 
 _Key = tuple[Any, ...]
 
@@ -135,25 +136,23 @@ class SharedRunner:
             return
         import torch
 
-        rows, length = slice(CHECK_ROWS), slice(CHECK_LENGTH)
-        ids, mask = batch.ids[rows, length], batch.mask[rows, length]
-        batch = Batch(ids, mask, batch.cell[rows, length], int(mask.sum()))
+        batch = batch.part(CHECK_ROWS, CHECK_LENGTH)
         tested = sorted({0, len(self.plans) // 2, len(self.plans) - 1, *self._branching()})
         got: dict[int, torch.Tensor] = {}
 
-        def keep(point: int, _: int, logits: torch.Tensor) -> None:
+        def keep(point: int, _: int, answer: torch.Tensor) -> None:
             if point in tested:
-                got[point] = logits.float().cpu()
+                got[point] = answer.float().cpu()
 
         try:
             self._refuse_fixed_layers()
             self._visit(self.root, None, [batch], 0, keep, lambda: False)
             for point in tested:
                 plain = self._plain(point, [batch])
-                logits = next(plain)[1].float().cpu()
+                answer = next(plain)[1].float().cpu()
                 plain.close()
                 real = batch.mask.bool()
-                if not torch.allclose(logits[real], got[point][real], rtol=1e-3, atol=1e-4):
+                if not torch.allclose(answer[real], got[point][real], rtol=1e-3, atol=1e-4):
                     self.shared = False
                     self.reason = "the layers of this family do not hand on all they know by their output"
                     return
@@ -182,7 +181,7 @@ class SharedRunner:
 
         Args:
             batches: what to run now. first: number of the first of them, for `consume`.
-            consume: given the logits of each sub-model on each batch, once.
+            consume: given what each sub-model answers on each batch, once.
             cancelled: asked between two batches.
 
         Returns:
@@ -191,8 +190,8 @@ class SharedRunner:
         if self.shared:
             return self._visit(self.root, None, batches, first, consume, cancelled)
         for point in range(len(self.plans)):
-            for number, logits in self._plain(point, batches):
-                consume(point, first + number, logits)
+            for number, answer in self._plain(point, batches):
+                consume(point, first + number, answer)
                 if cancelled():
                     return False
         return True
@@ -221,10 +220,7 @@ class SharedRunner:
                 yield number, self._forward(batch)
 
     def _forward(self, batch: Batch) -> torch.Tensor:
-        device = self.model.device
-        out = self.model(input_ids=batch.ids.to(device), attention_mask=batch.mask.to(device), use_cache=False)
-        logits: torch.Tensor = out.logits
-        return logits
+        return batch.answer(self.model(**batch.arguments(self.model.device), use_cache=False))
 
     def _visit(
         self,
@@ -271,9 +267,9 @@ class SharedRunner:
         with self._plan([*start, *path]).applied(self.model), torch.inference_mode(), self._kept(path, states):
             for number, batch in enumerate(batches):
                 with self._returning(node.layer, None if stored is None else stored[number]):
-                    logits = self._forward(batch)
+                    answer = self._forward(batch)
                 for point in path[-1].points:
-                    consume(point, first + number, logits)
+                    consume(point, first + number, answer)
                 if cancelled():
                     return False
         return True
@@ -293,9 +289,9 @@ class SharedRunner:
         with self._only(node.layer), torch.inference_mode():
             for number, batch in enumerate(batches):
                 with self._returning(node.layer, stored[number]):
-                    logits = self._forward(batch)
+                    answer = self._forward(batch)
                 for point in node.points:
-                    consume(point, first + number, logits)
+                    consume(point, first + number, answer)
                 if cancelled():
                     return False
         return True

@@ -227,18 +227,18 @@ class _Work:
             for first, end in runner.chunks(chosen):
 
                 def consume(
-                    point: int, number: int, logits: torch.Tensor, left: Any = left, batches: Any = batches
+                    point: int, number: int, answer: torch.Tensor, left: Any = left, batches: Any = batches
                 ) -> None:
-                    self._score(left[point], batches[number], logits)
+                    self._score(left[point], batches[number], answer)
 
                 if not runner.run(chosen[first:end], first, consume, self.stop):
                     return False
         return True
 
-    def _score(self, number: int, batch: int, logits: torch.Tensor) -> None:
+    def _score(self, number: int, batch: int, answer: torch.Tensor) -> None:
         point, own = self.points[number], self.texts.batches[batch]
         scores = Scores(len(self.texts.cells))
-        scores.add(own, logits)
+        scores.add(own, answer)
         cells = np.unique(own.cell[own.cell >= 0])
         self.journal.add(
             "loss",
@@ -321,7 +321,7 @@ class _Work:
         import torch
 
         options = self.options.latency
-        every = torch.cat([batch.ids[batch.mask.bool()] for batch in self.texts.batches])
+        every = torch.cat([batch.words() for batch in self.texts.batches])
         need = options.batch * options.length
         every = every.repeat(-(-need // len(every)))[:need]
         return every.view(options.batch, options.length).to(self.model.device)
