@@ -44,6 +44,14 @@ COSTS: dict[str, Cost] = {
     "memory_bytes": Cost("Peak memory", "MB", 1e6),
 }
 MEASURES = {"loss": ("Loss", "nats a token"), "accuracy": ("Next token right", "share of tokens")}
+# What the unified model foresees beside text tokens: bits of cells, codes of sounds (workbench/elastic/samples.py).
+UNIFIED = "unified_omni"
+UNIFIED_UNITS = {
+    "Image gen.": ("nats a bit", "share of bits"),
+    "Video gen.": ("nats a bit", "share of bits"),
+    "Audio": ("nats a code or token", "share of codes and tokens"),
+    EVERY: ("nats a prediction", "share of predictions"),
+}
 
 
 @dataclass(frozen=True)
@@ -192,6 +200,8 @@ def curve_table(curve: Curve, cost: str = "parameters_active", group: str = EVER
     known, better = COSTS[cost], str(chosen["better"].iloc[0])
     x, y = _floats(both, cost) / known.scale, _floats(both, "value")
     title, unit = MEASURES.get(measure, (measure, "score"))
+    if measure in MEASURES and group in UNIFIED_UNITS and set(both.get("family", [])) == {UNIFIED}:
+        title, unit = {"loss": "Loss", "accuracy": "Foreseen rightly"}[measure], UNIFIED_UNITS[group][measure != "loss"]
     return CurveTable(
         names=list(both["sub_model"]),
         axes=list(zip(both["layers"], both["experts"], both["top_k"], strict=True)),

@@ -332,7 +332,7 @@ def _ranking(
     """The ranking that a sub-model asks for; the model is loaded only where texts have to be run for it."""
     from workbench.capture import Capture
     from workbench.elastic.ranking import Rankings, needed
-    from workbench.elastic.texts import read_texts
+    from workbench.elastic.samples import read_any
     from workbench.models import LoadOptions, load_model
 
     if not needed(wanted) or not calibrate:
@@ -340,5 +340,5 @@ def _ranking(
     dtype, device, batch_size, max_length = loading
     loaded = load_model(model, LoadOptions(dtype, device), progress=output.note)
     documents = _documents(calibrate, "modality", *reading)
-    texts = read_texts(loaded, documents, group_by="modality", batch_size=batch_size, max_length=max_length)
+    texts = read_any(loaded, documents, group_by="modality", batch_size=batch_size, max_length=max_length)
     return Rankings(loaded, texts, say=output.note).of(wanted)

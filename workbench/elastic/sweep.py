@@ -29,7 +29,8 @@ from workbench.elastic.journal import Journal
 from workbench.elastic.latency import Gathered, LatencyOptions, Timing, gatherable, measure, time_visit, visits
 from workbench.elastic.points import Point, make_points
 from workbench.elastic.ranking import Rankings
-from workbench.elastic.texts import Scores, Texts, read_texts
+from workbench.elastic.samples import read_any
+from workbench.elastic.texts import Scores, Texts
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +155,7 @@ def sweep(
 
 
 def _texts(loaded: LoadedModel, documents: Sequence[Document], options: SweepOptions) -> Texts:
-    return read_texts(
+    return read_any(
         loaded, documents, group_by=options.group_by, batch_size=options.batch_size, max_length=options.max_length
     )
 

@@ -60,6 +60,8 @@ LIMITS = {
     "image": 128 * MB, "audio": 512 * MB, "video": 1024 * MB,
 }  # fmt: skip
 MAX_FILES = 200_000
+CAPTIONS = "captions.jsonl"
+"""In a folder: what its pictures, sounds and clips show, lines ``{"file": ..., "caption": ...}``; no document of its own."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ def kind_of(path: Path) -> str | None:
 def find_sources(paths: list[Path]) -> tuple[list[Source], int]:
     """Every file that `paths` name, folders walked in alphabetical order, and the number of files passed over.
 
-    A file that is named is read whatever its suffix (an unknown one as text); in a folder, unknown suffixes and hidden files
-    are passed over.
+    A file that is named is read whatever its suffix (an unknown one as text); in a folder, unknown suffixes, hidden files and
+    captions of other files are passed over.
 
     Raises:
         InputError: for a path that is not there, a folder without a readable file, or a file that is too large.
@@ -127,7 +129,7 @@ def _walk(root: Path) -> tuple[list[Source], int]:
     sources, skipped = [], 0
     for path in sorted(root.rglob("*")):
         below = path.relative_to(root)
-        if any(part.startswith(".") for part in below.parts) or not path.is_file():
+        if any(part.startswith(".") for part in below.parts) or not path.is_file() or path.name == CAPTIONS:
             continue
         kind = kind_of(path)
         if kind is None:

@@ -26,12 +26,15 @@ class Losses(NamedTuple):
         weight: float32 [B, T], 0 where there is no target.
         ahead: float32 [B, T], loss of the text token after the next, 0 without.
         has_ahead: bool [B, T].
+        right: float32 [B, T], share of a position's predictions (a token, the bits of a cell, the levels of a step) whose
+            likeliest value is the target, 0 without one; None in training.
     """
 
     token: Tensor
     weight: Tensor
     ahead: Tensor
     has_ahead: Tensor
+    right: Tensor | None = None
 
 
 def scale_weights(scales: Sequence[int]) -> list[float]:

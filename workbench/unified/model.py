@@ -341,12 +341,15 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
         token = flat.new_zeros(len(flat), dtype=torch.float32)
         weight, ahead = torch.zeros_like(token), torch.zeros_like(token)
         has_ahead = torch.zeros_like(token, dtype=torch.bool)
+        right = None if self.training else torch.zeros_like(token)
         if labels is not None:
             wanted = labels.reshape(-1)
             at = (wanted >= 0).nonzero().squeeze(1)
             logits = functional.linear(flat[at], self.embed.weight).float()
             token = token.index_add(0, at, functional.cross_entropy(logits, wanted[at], reduction="none"))
             weight = weight.index_fill(0, at, 1.0)
+            if right is not None:
+                right = right.index_add(0, at, (logits.argmax(-1) == wanted[at]).float())
             if self.ahead is not None:
                 after = functional.pad(labels[:, 1:], (0, 1), value=NONE).reshape(-1)
                 # The label of the next position counts only if that position is the very token predicted here.
@@ -360,7 +363,10 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
         if bit_labels is not None and scale is not None:
             bits = bit_labels.reshape(-1, bit_labels.shape[-1])
             at = (bits[:, 0] >= 0).nonzero().squeeze(1)
-            token = token.index_add(0, at, bit_loss(self.bit_head(flat[at]), bits[at]))
+            logits = self.bit_head(flat[at])
+            token = token.index_add(0, at, bit_loss(logits, bits[at]))
+            if right is not None:
+                right = right.index_add(0, at, ((logits > 0) == (bits[at] > 0)).float().mean(-1))
             table = torch.tensor(scale_weights(self.config.image_scales), device=flat.device)
             weight = weight.index_copy(0, at, table[scale.reshape(-1)[at]])
         if audio_labels is not None and audio_logits is not None and makes_sound is not None:
@@ -369,9 +375,14 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
                 audio_logits.float().flatten(0, 1), codes.flatten(), reduction="none"
             ).view(codes.shape)
             token = token.index_add(0, makes_sound, found.mean(-1))
+            if right is not None:
+                right = right.index_add(0, makes_sound, (audio_logits.argmax(-1) == codes).float().mean(-1))
             weight = weight.index_fill(0, makes_sound, 1.0)
         shape = input_ids.shape
-        return Losses(token.view(shape), weight.view(shape), ahead.view(shape), has_ahead.view(shape))
+        return Losses(
+            token.view(shape), weight.view(shape), ahead.view(shape), has_ahead.view(shape),
+            None if right is None else right.view(shape),
+        )  # fmt: skip
 
     # ------------------------------------------------------------------ what others ask
     def routing_labels(self, call: Any) -> tuple[Tensor, Tensor] | None:

@@ -7,6 +7,7 @@ of Fashion-MNIST (MIT, its notice beside them). Nothing of it was trained on.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.embedded.cli import report
+from workbench.inputs.files import CAPTIONS
 from workbench.unified.data.clips import ClipMaker
 from workbench.unified.data.pictures import SIDE, fashion, frame_grey
 from workbench.unified.data.speech import RATE, write_wav
@@ -84,7 +86,7 @@ def small_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_samples(data_root: Path, out: Path) -> int:
-    """Write ``texts/``, ``pictures/``, ``sounds/`` and ``clips/``; returns the number of files.
+    """Write ``texts/``, ``pictures/``, ``sounds/`` and ``clips/``, and the captions of what is seen; returns the number of files.
 
     Args:
         data_root: for the garments (Fashion-MNIST's test pictures).
@@ -115,7 +117,17 @@ def write_samples(data_root: Path, out: Path) -> int:
     for number in range(CLIPS):
         said = f"{DIGITS[maker.digits[number]]}-{DIRECTIONS[maker.directions[number]]}"
         write_clip(out / "clips" / f"{number + 1}-{said}.mp4", maker.clip(number))
+    write_captions(out)
     return sum(1 for path in out.rglob("*") if path.is_file())
+
+
+def write_captions(out: Path) -> None:
+    """Write what every picture and clip shows, as its name says it, in the words of the model's plain answers; vowels are no words."""
+    rows = []
+    for path in sorted([*(out / "pictures").glob("*.png"), *(out / "clips").glob("*.mp4")]):
+        words = [part for part in path.stem.split("-") if part not in ("digit", "garment") and not part.isdigit()]
+        rows.append(json.dumps({"file": path.relative_to(out).as_posix(), "caption": " ".join(words)}))
+    (out / CAPTIONS).write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def write_clip(path: Path, pixels: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.inputs.files import LIMITS, MB, kind_of
+from workbench.inputs.files import CAPTIONS, LIMITS, MB, kind_of
 from workbench.inputs.media import open_clip, open_image, open_sound
 from workbench.unified.data.clips import FRAMES
 from workbench.unified.data.pictures import SIDE
@@ -26,7 +26,6 @@ from workbench.unified.segments import UnifiedError
 from workbench.unified.tokenizers.bundle import Tokenizers
 from workbench.unified.tokenizers.sound import RATE
 
-CAPTIONS = "captions.jsonl"
 MEDIA = ("image", "audio", "video")
 LONGEST_CAPTION = 400
 """Characters; the rest of a longer caption is cut."""
@@ -86,6 +85,11 @@ def clip(path: Path, frames: int = FRAMES) -> np.ndarray:
     return np.concatenate([made, np.repeat(made[-1:], frames - len(made), 0)]) if len(made) < frames else made
 
 
+def tidy_caption(text: str) -> str:
+    """A caption in lower case, as the stories are, and no longer than it may be."""
+    return text.strip().lower()[:LONGEST_CAPTION]
+
+
 def fit(pixels: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] as uint8 [3, 32, 32], its middle square scaled by area."""
     from PIL import Image
@@ -98,24 +102,37 @@ def fit(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(square.resize((SIDE, SIDE), how)).transpose(2, 0, 1)
 
 
-def _pairs(folder: Path) -> Iterator[tuple[Path, str]]:
+def listed_captions(folder: Path) -> dict[Path, str]:
+    """The captions that a folder's listing gives to files, by path; empty without a listing.
+
+    Raises:
+        UnifiedError: a broken line, or one that leads out of the folder.
+    """
     listing = folder / CAPTIONS
-    if listing.is_file():
-        for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                name, caption = str(row["file"]), str(row["caption"])
-            except (ValueError, KeyError, TypeError) as fault:
-                raise UnifiedError(
-                    f"Expected an object with 'file' and 'caption' in line {number} of '{listing}', but another came: mend that line."
-                ) from fault
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise UnifiedError(
-                    f"Expected a file below the folder in line {number} of '{listing}', but '{name}' leads out of it."
-                )
-            yield folder / name, caption
+    found: dict[Path, str] = {}
+    if not listing.is_file():
+        return found
+    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            name, caption = str(row["file"]), str(row["caption"])
+        except (ValueError, KeyError, TypeError) as fault:
+            raise UnifiedError(
+                f"Expected an object with 'file' and 'caption' in line {number} of '{listing}', but another came: mend that line."
+            ) from fault
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise UnifiedError(
+                f"Expected a file below the folder in line {number} of '{listing}', but '{name}' leads out of it."
+            )
+        found[folder / name] = caption
+    return found
+
+
+def _pairs(folder: Path) -> Iterator[tuple[Path, str]]:
+    if (folder / CAPTIONS).is_file():
+        yield from listed_captions(folder).items()
         return
     for path in sorted(folder.rglob("*")):
         beside = path.with_suffix(".txt")
@@ -137,7 +154,7 @@ def _item(path: Path, caption: str, tokenizers: Tokenizers) -> Captioned:
         values = clip(path)
     else:
         values = tokenizers.audio.encode(open_sound(path, RATE), RATE)
-    return Captioned(kind, values, caption.strip().lower()[:LONGEST_CAPTION])
+    return Captioned(kind, values, tidy_caption(caption))
 
 
 def _shard(shard: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
@@ -201,7 +218,7 @@ def _saved_dataset(folder: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
             caption = row.get("caption", row.get("text"))
             if caption is None:
                 continue
-            text = str(caption).strip().lower()[:LONGEST_CAPTION]
+            text = tidy_caption(str(caption))
             if row.get("image") is not None:
                 yield Captioned("image", fit(np.asarray(row["image"].convert("RGB"))), text)
             elif row.get("audio") is not None:
