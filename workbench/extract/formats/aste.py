@@ -1,0 +1,73 @@
+"""Triplets of aspect sentiment: `sentence####[([aspect token indices], [opinion token indices], 'POS')]` a line (ASTE-Data-V2).
+
+A triplet becomes a relation whose type is the polarity, from an `aspect` to an `opinion`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from workbench.extract.errors import RecordError
+from workbench.extract.formats.files import expected, lines
+from workbench.extract.formats.tokens import Counts, join, run, tokens_of
+from workbench.extract.records import Document, Relation, Span
+from workbench.extract.schema import ASPECT, OPINION
+
+POLARITY = {"POS": "positive", "NEG": "negative", "NEU": "neutral"}
+CODE = {name: code for code, name in POLARITY.items()}
+
+
+def read_aste(path: str | Path, counts: Counts | None = None) -> Iterator[Document]:
+    """Sentences with aspects, opinions and polarities. A mention with a gap is left out with its triplet, and counted.
+
+    Raises:
+        RecordError: a line is not in this form.
+    """
+    path, counts = Path(path), Counts() if counts is None else counts
+    for number, line in enumerate(lines(path), start=1):
+        if not line.strip():
+            continue
+        sentence, mark, written = line.rpartition("####")
+        if not mark:
+            raise RecordError(
+                f"Line {number} of '{path.name}' has no '####' between sentence and triplets: expected ASTE triplets."
+            )
+        with expected(path, "a line of ASTE triplets", f"Line {number} of '{path.name}'"):
+            tokens = join(sentence.split(" "))
+            relations = []
+            for aspect, opinion, code in ast.literal_eval(written):
+                runs = run(aspect), run(opinion)
+                if runs[0] is None or runs[1] is None:
+                    counts["triplets with a discontinuous mention"] += 1
+                    continue
+                ends = [tokens.chars(*place) for place in runs if place is not None]
+                head, tail = (Span(start=s, end=e, type=t) for (s, e), t in zip(ends, (ASPECT, OPINION), strict=True))
+                relations.append(Relation(type=POLARITY[code], head=head, tail=tail))
+            mentions = dict.fromkeys(end for r in relations for end in (r.head, r.tail))
+            yield Document.model_validate(
+                {
+                    "id": f"{path.stem}-{number}",
+                    "text": tokens.text,
+                    "entities": tuple(sorted(mentions, key=lambda s: s.key)),
+                    "relations": tuple(dict.fromkeys(relations)),
+                    "tokens": [list(pair) for pair in tokens.offsets],
+                }
+            )
+
+
+def write_aste(path: str | Path, documents: Iterable[Document], counts: Counts | None = None) -> None:
+    """Triplets of each document, whose text becomes its tokens joined by spaces: this format has no place for another."""
+    counts = Counts() if counts is None else counts
+    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
+        for document in documents:
+            tokens, triplets = tokens_of(document), []
+            for relation in document.relations or ():
+                head = tokens.tokens(relation.head.start, relation.head.end)
+                tail = tokens.tokens(relation.tail.start, relation.tail.end)
+                if relation.type not in CODE or head is None or tail is None:
+                    counts["relations that are no sentiment triplet"] += 1
+                    continue
+                triplets.append((list(range(*head)), list(range(*tail)), CODE[relation.type]))
+            file.write(f"{' '.join(tokens.words)}####{triplets}\n")

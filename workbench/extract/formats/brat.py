@@ -1,0 +1,148 @@
+"""brat standoff: a folder with NAME.txt and NAME.ann.
+
+Text-bound lines (T) are entities, unless an event names them as its trigger; R are relations, E events. A discontinuous mention ("0
+5;8 12") is left out with everything that hangs on it, and counted. Attributes, notes and normalisations are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from workbench.extract.errors import RecordError
+from workbench.extract.formats.files import expected, lines, whole
+from workbench.extract.formats.tokens import Counts
+from workbench.extract.records import Argument, Document, Event, Relation, Span
+
+
+def read_brat(folder: str | Path, counts: Counts | None = None) -> Iterator[Document]:
+    """Documents of a brat folder, by name.
+
+    Raises:
+        RecordError: it has no .ann file, one has no .txt beside it, or a line is not brat's.
+    """
+    folder, counts = Path(folder), Counts() if counts is None else counts
+    files = sorted(folder.glob("*.ann")) if folder.is_dir() else [folder] if folder.suffix == ".ann" else []
+    if not files:
+        raise RecordError(f"'{folder.name}' holds no .ann file: expected a folder with NAME.txt and NAME.ann.")
+    for file in files:
+        with expected(file, "a brat annotation"):
+            yield _document(file, counts)
+
+
+def _document(file: Path, counts: Counts) -> Document:
+    spans: dict[str, Span] = {}
+    relations, events, gone = [], [], set()
+    for line in lines(file):
+        name, _, rest = line.partition("\t")
+        if name.startswith("T"):
+            type_, places = rest.split("\t", 1)[0].split(" ", 1)
+            if ";" in places:
+                gone.add(name)
+                counts["discontinuous mentions"] += 1
+                continue
+            start, end = places.split()
+            spans[name] = Span(start=int(start), end=int(end), type=type_)
+        elif name.startswith("R"):
+            type_, first, second = rest.split()
+            relations.append((type_, first.partition(":")[2], second.partition(":")[2]))
+        elif name.startswith("E"):
+            parts = [part.partition(":")[::2] for part in rest.split()]
+            events.append((name, parts[0][0], parts[0][1], parts[1:]))
+    triggers = {trigger for _, _, trigger, _ in events}
+    of_event = {name: trigger for name, _, trigger, _ in events}
+
+    def found(name: str) -> Span | None:
+        """A mention, an event standing for its trigger."""
+        name = of_event.get(name, name)
+        if name not in spans and name not in gone:
+            raise RecordError(f"'{file.name}' speaks of {name}, which it does not define: correct the file.")
+        return spans.get(name)
+
+    made_relations, made_events = [], []
+    for type_, head_name, tail_name in relations:
+        head, tail = found(head_name), found(tail_name)
+        if head is None or tail is None:
+            counts["relations of a discontinuous mention"] += 1
+        else:
+            made_relations.append(Relation(type=type_, head=head, tail=tail))
+    for _, type_, trigger_name, parts in events:
+        trigger = found(trigger_name)
+        if trigger is None:
+            counts["events with a discontinuous trigger"] += 1
+            continue
+        arguments = []
+        for role, filler_name in parts:
+            filler = found(filler_name)
+            if filler is None:
+                counts["arguments that are discontinuous mentions"] += 1
+            else:  # brat numbers repeated roles: Theme, Theme2
+                arguments.append(Argument(role=re.sub(r"(?<=\D)\d+$", "", role), start=filler.start, end=filler.end))
+        made_events.append(
+            Event(
+                type=type_, trigger=Span(start=trigger.start, end=trigger.end, type=type_), arguments=tuple(arguments)
+            )
+        )
+    return Document(
+        id=file.stem,
+        text=whole(file.with_suffix(".txt")),
+        entities=tuple(span for name, span in spans.items() if name not in triggers),
+        relations=tuple(made_relations),
+        events=tuple(made_events),
+    )
+
+
+def write_brat(folder: str | Path, documents: Iterable[Document], counts: Counts | None = None) -> None:
+    """A NAME.txt and NAME.ann for every document; characters of an id that a file name cannot hold become "_".
+
+    Raises:
+        RecordError: two ids give the same file name, or a type or role holds white space, which brat cannot say.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    seen: set[str] = set()
+    for document in documents:
+        stem = re.sub(r"[^\w.\-]", "_", document.id)[:200].lstrip(".") or "_"
+        if stem in seen:
+            raise RecordError(f"Two documents would be written as '{stem}.ann': give them different ids.")
+        seen.add(stem)
+        (folder / f"{stem}.txt").write_text(document.text, encoding="utf-8", newline="")
+        (folder / f"{stem}.ann").write_text(annotation(document), encoding="utf-8", newline="\n")
+
+
+def annotation(document: Document) -> str:
+    """The .ann of one document."""
+    out: list[str] = []
+    names: dict[tuple[int, int, str], str] = {}
+    plain: dict[tuple[int, int], str] = {}
+
+    def mention(start: int, end: int, type_: str) -> str:
+        name = f"T{sum(line[0] == 'T' for line in out) + 1}"
+        out.append(f"{name}\t{_word(type_)} {start} {end}\t{' '.join(document.text[start:end].split())}")
+        return name
+
+    def entity(span: Span) -> str:
+        if span.key not in names:
+            names[span.key] = mention(*span.key)
+            plain.setdefault((span.start, span.end), names[span.key])
+        return names[span.key]
+
+    for span in document.entities or ():
+        entity(span)
+    for n, relation in enumerate(document.relations or (), start=1):
+        out.append(f"R{n}\t{_word(relation.type)} Arg1:{entity(relation.head)} Arg2:{entity(relation.tail)}")
+    for n, event in enumerate(document.events or (), start=1):
+        parts = [f"{_word(event.type)}:{mention(event.trigger.start, event.trigger.end, event.type)}"]
+        for argument in event.arguments:
+            filler = plain.get((argument.start, argument.end)) or entity(
+                Span(start=argument.start, end=argument.end, type="Argument")
+            )
+            parts.append(f"{_word(argument.role)}:{filler}")
+        out.append(f"E{n}\t{' '.join(parts)}")
+    return "".join(line + "\n" for line in out)
+
+
+def _word(name: str) -> str:
+    """A name as brat can write it: white space becomes "_"."""
+    return re.sub(r"\s+", "_", name)
