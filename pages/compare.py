@@ -12,6 +12,7 @@ import streamlit as st
 from pages.parts import compare_choices as choices
 from pages.parts.compare_choices import APART, AUTO, SATURATION, key
 from pages.parts.compare_view import draw
+from pages.parts.faults import in_words
 from pages.parts.frame import START, framed
 from pages.parts.words import identity, plain
 from workbench import session
@@ -44,7 +45,7 @@ def main() -> None:
             )
         _compare(shown)
     except CaptureError as fault:
-        st.info(plain(str(fault), limit=600), icon=":material/info:")
+        st.info(in_words(fault, 600), icon=":material/info:")
     choices.write_address(known)
 
 

@@ -14,9 +14,9 @@ import streamlit as st
 from pages.parts import elastic_view as view
 from pages.parts.elastic_form import show_form, show_unfinished
 from pages.parts.elastic_point import show_budget, show_point
+from pages.parts.faults import in_words
 from pages.parts.frame import framed
 from pages.parts.selection import Field, key, remember, settle, to_address
-from pages.parts.words import plain
 from workbench.analysis.curve import COSTS, Curve, CurveTable, curve_table
 from workbench.capture import WorkbenchError
 from workbench.elastic.places import CurvePlace, curve_places
@@ -45,7 +45,7 @@ def _curve(at_hand: list[CurvePlace]) -> None:
     try:
         curve = view.open_curve(place)
     except WorkbenchError as fault:
-        st.error(plain(str(fault), limit=500))
+        st.error(in_words(fault, 500))
         return
     known = _fields(curve)
     chosen = settle(place.id, known, st.session_state, st.query_params.to_dict(), PREFIX, "curve")
@@ -56,7 +56,7 @@ def _curve(at_hand: list[CurvePlace]) -> None:
     try:
         table = curve_table(curve, chosen["cost"], curve.groups[chosen["group"]], curve.measures[chosen["measure"]])
     except WorkbenchError as fault:
-        st.info(plain(str(fault), limit=500))
+        st.info(in_words(fault, 500))
         return
     st.markdown(view.answer(table))
     picked = _picked(curve, table, chosen["point"])

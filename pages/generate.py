@@ -11,6 +11,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.parts.faults import in_words
 from pages.parts.frame import framed
 from pages.parts.generate_form import TASKS, show_form, show_opening, show_sampling
 from pages.parts.generate_job import checkpoints
@@ -120,7 +121,7 @@ def _watch(running: bool) -> None:
         f"{TASKS[watching.wish.make]} · {plain(watching.wish.model.name)} · {plain(watching.wish.prompt or 'no words', limit=200)}"
     )
     if snapshot is not None and snapshot.error:
-        st.error(plain(snapshot.error, limit=500))
+        st.error(in_words(snapshot.error, 500))
     elif snapshot is not None and snapshot.state == "cancelled":
         st.info("It was stopped. What was made until then stays below; press the button to begin again.")
     if looks or running:

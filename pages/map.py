@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts import map_data
+from pages.parts.faults import in_words
 from pages.parts.frame import START, follow, framed
 from pages.parts.map_controls import PREFIX, choice_of, fields, show_controls, words_by
 from pages.parts.map_downloads import show_downloads
@@ -41,7 +42,7 @@ def main() -> None:
     try:
         capture = session.open_capture(place)
     except CaptureError as fault:
-        st.error(plain(str(fault), limit=600))
+        st.error(in_words(fault, 600))
         st.page_link(START, label="Choose another capture on Start", icon=":material/home:")
         return
     st.caption(f"{plain(place.name)} · {identity(capture.manifest)}")
@@ -53,7 +54,7 @@ def main() -> None:
     try:
         _map(place, capture, chosen)
     except CaptureError as fault:
-        st.info(plain(str(fault), limit=500))
+        st.info(in_words(fault, 500))
     wanted = to_address(place.id, chosen, known)
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)

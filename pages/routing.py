@@ -15,6 +15,7 @@ from pages.parts import selection
 from pages.parts.answers import busiest
 from pages.parts.controls import show_controls
 from pages.parts.downloads import show_downloads
+from pages.parts.faults import in_words
 from pages.parts.frame import START, WHAT_IF, framed
 from pages.parts.more_views import MORE
 from pages.parts.nulls import Null, null_of, say
@@ -48,7 +49,7 @@ def main() -> None:
         capture = session.open_capture(place)
         _page(place, capture)
     except CaptureError as fault:
-        st.error(plain(str(fault), limit=600))
+        st.error(in_words(fault, 600))
         st.page_link(START, label="Choose another capture on Start", icon=":material/home:")
 
 
@@ -87,7 +88,7 @@ def _view(place: session.Place, capture: Capture, view: View, chosen: dict[str, 
     try:
         table = view.table(capture, chosen)
     except CaptureError as fault:
-        st.info(plain(str(fault), limit=400))
+        st.info(in_words(fault, 400))
         return
     cell = _cell(capture, view, chosen, table)
     st.markdown(view.answer(table))
@@ -111,7 +112,7 @@ def _null(place: session.Place, capture: Capture, view: View, chosen: dict[str, 
     try:
         null = null_of(place, capture, view.slug, chosen, table)
     except CaptureError as fault:
-        st.info(f"Without a null: {plain(str(fault), limit=400)}")
+        st.info(f"Without a null: {in_words(fault, 400)}")
         if chosen["null"] == "untrained":
             show_untrained()
         return None

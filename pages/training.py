@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts import training_views as views
+from pages.parts.faults import in_words
 from pages.parts.frame import framed
 from pages.parts.runs import Signature, capture_at, open_run, signature, silent_for, stamp
 from pages.parts.selection import Field, key, remember, settle, to_address
@@ -47,7 +48,7 @@ def main() -> None:
         first = open_run(place)
         others = [(other, open_run(other))] if other is not None else []
     except WorkbenchError as fault:
-        st.error(plain(str(fault), limit=500))
+        st.error(in_words(fault, 500))
         _opening()
         return
     known = _fields(first, others)
@@ -126,14 +127,14 @@ def _body(shown: list[tuple[RunPlace, Run]]) -> None:
         try:
             st.markdown((f"{plain(name)}: " if len(named) > 1 else "") + views.answer(run))
         except WorkbenchError as fault:
-            st.info(plain(str(fault), limit=500))
+            st.info(in_words(fault, 500))
     tabs = st.tabs(list(views.NAMES.values()), key=key("view", PREFIX), on_change="rerun")
     slug = views.slug_of(st.session_state[key("view", PREFIX)])
     with tabs[list(views.NAMES).index(slug)]:
         try:
             views.show(slug, named)
         except WorkbenchError as fault:
-            st.info(plain(str(fault), limit=500))
+            st.info(in_words(fault, 500))
 
 
 def _names(shown: list[tuple[RunPlace, Run]]) -> list[str]:
@@ -199,7 +200,7 @@ def _opening() -> None:
         try:
             found = runs.remember(Path(path.strip()))
         except WorkbenchError as fault:
-            st.error(plain(str(fault), limit=400))
+            st.error(in_words(fault, 400))
             return
         st.session_state.pop(key("id", PREFIX), None)
         st.session_state["training.choice"] = {"run": found[0] if found else None}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.parts.faults import in_words
 from pages.parts.frame import open_place
 from pages.parts.thumbnail import thumbnail
 from pages.parts.words import count, plain, shape, tokens
@@ -147,7 +148,7 @@ def _act(work, said: str) -> None:  # type: ignore[no-untyped-def]
     try:
         work()
     except WorkbenchError as fault:
-        st.error(plain(str(fault), limit=400))
+        st.error(in_words(fault, 400))
         return
     st.session_state["start.said"] = said
     st.rerun()

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from pages.parts.faults import in_words
 from pages.parts.frame import follow
 from pages.parts.making import MAX_FILES, MAX_UPLOAD, OTHER, WHY_NOT, models_at_hand
 from pages.parts.recording_job import can_record
@@ -170,7 +171,7 @@ def show_unfinished() -> None:
                 f"**{plain(order.name)}** · {plain(order.model)} · {count(len(order.layers) * len(order.experts) * len(order.top_k), 'combination')}"
             )
         except WorkbenchError as fault:
-            line.markdown(plain(str(fault), limit=300))
+            line.markdown(in_words(fault, 300))
         else:
             if line.button("Go on", key=f"elastic.go.{folder.name}", icon=":material/play_arrow:"):
                 _run(folder)

@@ -14,10 +14,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.capture.errors import WorkbenchError
+from pages.parts.faults import FIELDS, in_words_of
 from workbench.capture.library import Library
 from workbench.elastic.places import INPUTS, Order, begun, carved_root, free_name, read_order, sweeps_root
-from workbench.jobs import Cancelled, Task
+from workbench.jobs import Task
 
 if TYPE_CHECKING:
     from workbench.inputs import Document
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).resolve().parents[2] / "sample_data" / "inputs" / "kinds"
 LARGEST_DOWNLOAD = 300_000_000  # bytes that a browser is handed through memory
 
-_LABELS = {
+_FIELDS = FIELDS | {
     "--batch-size": "“Texts at once”",
     "--max-length": "“Tokens a text”",
     "--calibrate": "“Rank on every n-th text”",
@@ -56,14 +56,6 @@ class CarvedModel:
     archive: bytes | None
 
 
-def in_words_of_the_page(fault: WorkbenchError) -> WorkbenchError:
-    """The fault with the page's names of the options in place of the command line's."""
-    said = str(fault)
-    for option, label in _LABELS.items():
-        said = re.sub(rf"{option}(?![\w-])", label, said)
-    return fault if said == str(fault) or isinstance(fault, Cancelled) else WorkbenchError(said)
-
-
 def read_texts_of(order: Order, folder: Path) -> list[Document]:
     """The documents of an order."""
     from workbench.inputs import InputOptions, read_documents
@@ -91,10 +83,8 @@ def run_sweep(folder: Path, task: Task) -> Path:
     Raises:
         WorkbenchError: one sentence; Cancelled when stopped, and then what was found and the order stay.
     """
-    try:
+    with in_words_of(_FIELDS, folder / INPUTS):
         return _run_sweep(folder, task)
-    except WorkbenchError as fault:
-        raise in_words_of_the_page(fault) from fault
 
 
 def _run_sweep(folder: Path, task: Task) -> Path:

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.elastic_jobs import CarvedModel, Pair
+from pages.parts.faults import in_words
 from pages.parts.frame import follow
 from pages.parts.making import models_at_hand
 from pages.parts.recording_job import can_record
@@ -218,7 +219,7 @@ def _show_pair() -> None:
                 key=f"elastic.pair.{name == 'The whole model'}",
             )
     except WorkbenchError as fault:
-        st.info(plain(str(fault), limit=400))
+        st.info(in_words(fault, 400))
         return
     st.caption(
         "Colours show which experts the same texts load in each; experts that were left out get nothing. It says nothing about quality."
@@ -248,7 +249,7 @@ def show_budget(curve: Curve, table: CurveTable) -> None:
     try:
         choice = best_within(curve, column, number * scale, group=table.group, measure=table.measure)
     except WorkbenchError as fault:
-        right.info(plain(str(fault), limit=400))
+        right.info(in_words(fault, 400))
         return
     sure = "how sure cannot be said, because the curve has no documents to draw from"
     if choice.sure is not None:

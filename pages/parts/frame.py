@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image, ImageDraw
 
+from pages.parts.faults import in_words
 from pages.parts.words import count, plain, seconds, tokens
 from workbench import session
 from workbench.capture import WorkbenchError
@@ -54,7 +55,7 @@ def show() -> None:
     try:
         page.run()
     except WorkbenchError as fault:
-        st.error(plain(str(fault), limit=600))
+        st.error(in_words(fault, 600))
     finally:
         _FRAMED.reset(token)
     with st.sidebar:
@@ -139,7 +140,7 @@ def _job(job: Snapshot) -> None:
         return
     st.caption(f"{_MARKS[job.state]} {plain(job.title)}: {job.state} after {seconds(job.seconds)}")
     if job.error:
-        st.error(plain(job.error, limit=600))
+        st.error(in_words(job.error, 600))
     if isinstance(job.result, Made):
         made = job.result
         st.download_button(

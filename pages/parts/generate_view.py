@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
+from pages.parts.faults import in_words
 from pages.parts.frame import open_place
 from pages.parts.words import count, plain
 from workbench import session
@@ -155,7 +156,7 @@ def _experts(made: Watched | None, group: str) -> None:
             capture, group, phase="decode", measure="share", min_expected=0
         )  # a description of these few tokens, no estimate
     except WorkbenchError as fault:
-        st.info(plain(str(fault), limit=300))
+        st.info(in_words(fault, 300))
         return
     st.markdown("**Experts used**")
     st.plotly_chart(interactive.heatmap(table), width="stretch", key="generate.experts", config={"displaylogo": False})
@@ -191,7 +192,7 @@ def _keep(made: Watched) -> None:
         try:
             place = session.find_path(session.library().add(made.capture, f"generated-{made.order.make}"))
         except WorkbenchError as fault:
-            st.error(plain(str(fault), limit=400))
+            st.error(in_words(fault, 400))
             return
         if place is not None:
             open_place(place)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.parts.faults import in_words
 from pages.parts.frame import open_place
 from pages.parts.live_choices import key
 from pages.parts.words import plain
@@ -72,7 +73,7 @@ def _kept(snapshot: LiveSnapshot) -> None:
         return
     place = session.find(place_id)
     if place is None:
-        st.error(plain(words, limit=500))
+        st.error(in_words(words, 500))
         return
     row = st.container(horizontal=True, vertical_alignment="center")
     row.success(f"Kept as {plain(place.name)}.")

@@ -6,6 +6,7 @@ import time
 
 import streamlit as st
 
+from pages.parts.faults import in_words
 from pages.parts.live_choices import key
 from pages.parts.words import count, plain, seconds
 from workbench.live_runs import Live, LiveSnapshot
@@ -39,7 +40,7 @@ def show_player(live: Live, snapshot: LiveSnapshot) -> int:
 
 def _status(snapshot: LiveSnapshot) -> None:
     if snapshot.error:
-        st.error(plain(snapshot.error, limit=700))
+        st.error(in_words(snapshot.error, 700))
         return
     rate = f" · {snapshot.tokens_per_second:,.0f} tokens/s" if snapshot.written else ""
     worked = f" · {seconds(snapshot.seconds)} of the model's time" if snapshot.seconds else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.frame import follow
+from pages.parts.uploads import keep_uploads
 from pages.parts.words import plain, size
 from workbench import session
 from workbench.capture.library import MAX_NAME
@@ -258,17 +258,9 @@ def _show_estimate() -> None:
 def _start(model: str, files: Any, grouping: str, name: str, options: dict[str, Any]) -> None:
     from pages.parts.recording_job import Order, make_capture, names, tidy
 
-    folder = Path(tempfile.mkdtemp(prefix="workbench-upload-"))
-    kept = []
-    for number, file in enumerate(files):
-        # The browser names the file: only its last part counts, and a name that came before gets a number.
-        target = folder / Path(file.name).name
-        if target.exists():
-            target = folder / f"{target.stem}-{number}{target.suffix}"
-        target.write_bytes(file.getbuffer())
-        kept.append(target)
+    folder, kept = keep_uploads(files)
     wish = name.strip() or names([path.name for path in kept])
-    order = Order(model=model, files=tuple(kept), folder=folder, name=wish, group_by=grouping, **options)
+    order = Order(model=model, files=kept, folder=folder, name=wish, group_by=grouping, **options)
     library = session.library()
 
     def work(task: Task) -> Path:

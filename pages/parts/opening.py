@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.parts.faults import in_words
 from pages.parts.frame import open_place
 from pages.parts.words import plain
 from workbench import session
@@ -75,6 +76,6 @@ def _by_path() -> None:
                     )
                 place = session.remember_folder(Path(typed.strip()))
             except WorkbenchError as fault:
-                st.error(plain(str(fault), limit=500))
+                st.error(in_words(fault, 500))
             else:
                 open_place(place)

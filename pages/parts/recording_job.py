@@ -5,17 +5,15 @@ Runs in the thread of a job, so it draws nothing; torch loads here, when a job b
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from workbench.capture.errors import WorkbenchError
+from pages.parts.faults import FIELDS, in_words_of
 from workbench.capture.library import Library
-from workbench.jobs import Cancelled, Task
+from workbench.jobs import Task
 from workbench.models import LoadOptions, estimate_memory, load_model
 from workbench.models.memory import MemoryEstimate, Workload
 
@@ -58,27 +56,6 @@ class Order:
     untrained: bool = False
 
 
-# What the form calls the options that sentences name as the command line does.
-_LABELS = {
-    "--batch-size": "“Documents at once”",
-    "--max-length": "“Tokens a document”",
-    "--text-column": "“Text column”",
-    "--generate": "“Tokens to write”",
-    "--group-by": "“Groups of tokens by”",
-    "--prompt": "“Prompt”",
-    "--lines": "“A document a line”",
-    "--dtype": "“Number format”",
-    "--device": "“Device”",
-}
-
-
-def in_words_of_the_form(sentence: str) -> str:
-    """A sentence with the form's names of the options in place of the command line's."""
-    for option, label in _LABELS.items():
-        sentence = re.sub(rf"{option}(?![\w-])", label, sentence)
-    return sentence
-
-
 def can_record() -> bool:
     """Whether this installation can run a model (the package may be installed for viewing only)."""
     return all(
@@ -102,14 +79,8 @@ def make_capture(order: Order, library: Library, task: Task) -> Path:
     Raises:
         WorkbenchError: one sentence; Cancelled when stopped. Nothing is left in the library then.
     """
-    try:
+    with in_words_of(FIELDS, order.folder):
         return _make(order, library, task)
-    except WorkbenchError as fault:
-        # The files lie in a folder that the user never saw: a sentence names them as they were uploaded.
-        said = in_words_of_the_form(str(fault).replace(f"{order.folder}{os.sep}", ""))
-        if said == str(fault) or isinstance(fault, Cancelled):
-            raise
-        raise WorkbenchError(said) from fault
 
 
 def _make(order: Order, library: Library, task: Task) -> Path:

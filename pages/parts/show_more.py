@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.downloads import show_downloads
+from pages.parts.faults import in_words
 from pages.parts.more_views import MORE, table_of
 from pages.parts.selection import key
 from pages.parts.words import plain
@@ -31,7 +32,7 @@ def show_more(place: session.Place, capture: Capture, chosen: Mapping[str, Any])
     try:
         table = table_of(place, capture, slug, chosen)
     except CaptureError as fault:
-        st.info(plain(str(fault), limit=400))
+        st.info(in_words(fault, 400))
         return
     if table is None:
         st.info(

@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from pages.parts.downloads import FIGURES, NUMBERS
+from pages.parts.faults import in_words
 from pages.parts.frame import open_place
 from pages.parts.runs import balance_of, capture_at, captures_of, heatmap_at, shown_captures, stamp
 from pages.parts.selection import key
@@ -211,7 +212,7 @@ def _play(runs: Named) -> None:
             try:
                 tables = [heatmap_at(str(path), stamp(path), group, None) for _, path in shown]
             except CaptureError as fault:
-                st.info(plain(str(fault), limit=400))
+                st.info(in_words(fault, 400))
                 continue
             steps = [step for step, _ in shown]
             figure = playback(tables, steps, limit=limit)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from pages.parts.frame import follow
+from pages.parts.kept import kept
 from pages.parts.making import MAX_FILES, MAX_UPLOAD, OTHER, WHY_NOT, models_at_hand
 from pages.parts.recording_job import can_record
+from pages.parts.uploads import keep_uploads
 from pages.parts.what_if_jobs import Order, run_change, run_check, tidy
 from workbench import session
 
@@ -38,6 +38,7 @@ def show_check_form() -> None:
             help="Each group's experts are compared with so many random sets that carry as much of all choices. A set is a run over all texts.",
         )  # fmt: skip
         most = _documents("check")
+    options = _options("check", texts)
     why = _why_not(model, texts)
     if st.button(
         "Check",
@@ -47,7 +48,9 @@ def show_check_form() -> None:
         disabled=why is not None,
         help=why,
     ):
-        _start("check", model, texts, {"share": share / 100, "by": by, "draws": int(draws), "documents": most})
+        _start(
+            "check", model, texts, {"share": share / 100, "by": by, "draws": int(draws), "documents": most, **options}
+        )
 
 
 def show_change_form() -> None:
@@ -78,6 +81,7 @@ def show_change_form() -> None:
             key="what-if.own.sampled",
             help="The same random numbers both times. Off: the likeliest token.",
         )
+    options = _options("own", texts)
     why = _why_not(model, texts)
     if why is None and not mute.strip() and not force.strip() and not limit:
         why = "Name experts to mute or to force, or limit the experts a token first."
@@ -92,6 +96,7 @@ def show_change_form() -> None:
         _start("own", model, texts, {
             "mute": tuple(mute.split()), "force": tuple(force.split()), "top_k": int(limit) or None, "draws": int(draws),
             "documents": most, "prompt": prompt, "new_tokens": int(tokens), "sampled": bool(sampled),
+            **options,
         })  # fmt: skip
 
 
@@ -124,6 +129,28 @@ def _documents(form: str) -> int | None:
     return int(number) or None
 
 
+def _options(form: str, texts: dict[str, Any]) -> dict[str, Any]:
+    """How the model is run, and how tables are read; most people leave these alone."""
+    with st.expander("Options"):
+        first, second, third = st.columns(3)
+        own = not texts["shipped"]
+        column = third.text_input(
+            "Text column", key=f"what-if.{form}.column", placeholder="text", disabled=not own,
+            help="Of CSV and JSONL." if own else "Only needed for tables of your own.",
+        )  # fmt: skip
+        return {
+            "max_length": int(first.number_input(
+                "Tokens a text", 16, 32_768, 512, key=f"what-if.{form}.length", help="Longer texts are cut into windows."
+            )),
+            "batch_size": int(second.number_input(
+                "Texts at once", 1, 256, 8, key=f"what-if.{form}.batch", help="Fewer saves memory."
+            )),
+            "dtype": first.selectbox("Number format", ("auto", "float32", "bfloat16", "float16"), key=f"what-if.{form}.dtype"),
+            "device": second.selectbox("Device", ("auto", "cpu", "cuda", "mps"), key=f"what-if.{form}.device"),
+            "text_column": column.strip() or None,
+        }  # fmt: skip
+
+
 def _why_not(model: str, texts: dict[str, Any]) -> str | None:
     if not can_record():
         return WHY_NOT
@@ -137,21 +164,12 @@ def _why_not(model: str, texts: dict[str, Any]) -> str | None:
 
 
 def _start(form: str, model: str, texts: dict[str, Any], options: dict[str, Any]) -> None:
-    folder, kept = None, []
-    if not texts["shipped"]:
-        folder = Path(tempfile.mkdtemp(prefix="workbench-upload-"))
-        for number, file in enumerate(texts["files"]):
-            # The browser names the file: only its last part counts, and a name that came before gets a number.
-            target = folder / Path(file.name).name
-            if target.exists():
-                target = folder / f"{target.stem}-{number}{target.suffix}"
-            target.write_bytes(file.getbuffer())
-            kept.append(target)
-    order = Order(model, tuple(kept), folder, group_by=texts["group_by"], **options)
+    folder, kept_files = (None, ()) if texts["shipped"] else keep_uploads(texts["files"])
+    order = Order(model, kept_files, folder, group_by=texts["group_by"], **options)
     work, title = (
         (run_check, f"What if: groups of {model}") if form == "check" else (run_change, f"What if: change of {model}")
     )
-    job = session.jobs().start(title, partial(work, order), partial(tidy, order))
-    st.session_state[f"what-if.job.{form}"] = job.id
+    name, job = kept().start(session.jobs(), title, partial(work, order), partial(tidy, order))
+    st.session_state[f"what-if.run.{form}"] = name
     follow(job.id)
     st.rerun()

@@ -5,16 +5,16 @@ Runs in the thread of a job, so it draws nothing; torch loads here, when a job b
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pages.parts.faults import FIELDS, in_words_of
 from workbench.capture.errors import WorkbenchError
 from workbench.causal.stored import StoredCheck
-from workbench.jobs import Cancelled, Task
+from workbench.jobs import Task
 
 if TYPE_CHECKING:
     from workbench.causal.writing import Written
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from workbench.models import LoadedModel
 
 TEXTS = Path(__file__).resolve().parents[2] / "sample_data" / "inputs" / "kinds"
-_LABELS = {
-    "--group-by": "“Groups of tokens by”",
-    "--mute": "“Mute”",
-    "--force": "“Force”",
-    "--share": "“Part of the experts”",
-    "--max-length": "“Tokens a text”",
+_FIELDS = FIELDS | {
     "--batch-size": "“Texts at once”",
-    "--text-column": "“Text column”",
+    "--by": "“A group's experts”",
+    "--documents": "“Texts a group”",
+    "--draws": "“Random sets of equal load”",
+    "--force": "“Force”",
+    "--max-length": "“Tokens a text”",
+    "--mute": "“Mute”",
+    "--prompt": "“Write on from”",
+    "--share": "“Part of the experts of each layer”",
+    "--top-k": "“Experts a token”",
 }
 
 
@@ -41,7 +44,7 @@ class Order:
         model: embedded name, folder, GGUF file or hub id. dtype, device: as in `LoadOptions`.
         files: uploaded files in `folder`, none for the shipped texts.
         group_by, text_column: as on the command line.
-        share, by, draws, documents, max_length, seed: as in `CausalOptions`.
+        share, by, draws, documents, batch_size, max_length, seed: as in `CausalOptions`.
         mute, force: words such as "text_3_mlp:0,7". top_k: fewer experts a token.
         prompt, new_tokens, sampled: what is written with and without the change; no prompt writes nothing.
     """
@@ -55,6 +58,7 @@ class Order:
     by: str = "used"
     draws: int = 5
     documents: int | None = None
+    batch_size: int = 8
     max_length: int | None = None
     seed: int = 0
     dtype: str = "auto"
@@ -103,10 +107,10 @@ def run_change(order: Order, task: Task) -> Change:
             "your change", parse_experts(order.mute, "--mute"), parse_experts(order.force, "--force"), order.top_k
         )
         found = what_if(loaded, documents, change, _options(order), on_progress=_told(task), cancelled=task.cancelled)
-        task.progress(0, None, "Writing with and without")
         written = write_both(
             loaded, [order.prompt] if order.prompt.strip() else [], change, tokens=order.new_tokens, sampled=order.sampled,
-            seed=order.seed, cancelled=task.cancelled,
+            seed=order.seed, on_token=lambda count, most: task.progress(count, most, "Writing with and without"),
+            cancelled=task.cancelled,
         )  # fmt: skip
         experts = {"mute": dict(change.mute), "force": dict(change.force), "top_k": change.top_k}
         stored = StoredCheck(found.losses, _settings(order, loaded, found.used, found.known, found.table), experts)
@@ -128,25 +132,21 @@ def _run(order: Order, task: Task, work: Any) -> Any:
     from workbench.recording import DEFAULT_MAX_LENGTH
 
     try:
-        task.progress(0, None, "Reading the texts")
-        options = InputOptions(group_by=order.group_by, text_column=order.text_column)
-        documents = list(read_documents(list(order.files) or [TEXTS], options))
-        task.check()
-        loaded = load_model(
-            order.model,
-            LoadOptions(dtype=order.dtype, device=order.device),
-            progress=lambda said: task.progress(0, None, said),
-            workload=Workload(8, order.max_length or DEFAULT_MAX_LENGTH),
-        )
-        return work(loaded, documents)
-    except WorkbenchError as fault:
+        with in_words_of(_FIELDS, order.folder):
+            task.progress(0, None, "Reading the texts")
+            options = InputOptions(group_by=order.group_by, text_column=order.text_column)
+            documents = list(read_documents(list(order.files) or [TEXTS], options))
+            task.check()
+            loaded = load_model(
+                order.model,
+                LoadOptions(dtype=order.dtype, device=order.device),
+                progress=lambda said: task.progress(0, None, said),
+                workload=Workload(order.batch_size, order.max_length or DEFAULT_MAX_LENGTH),
+            )
+            return work(loaded, documents)
+    except WorkbenchError:
         task.check()  # stopped: said as every job says it
-        said = str(fault).replace(f"{order.folder}/", "") if order.folder is not None else str(fault)
-        for option, label in _LABELS.items():
-            said = re.sub(rf"{option}(?![\w-])", label, said)
-        if said == str(fault) or isinstance(fault, Cancelled):
-            raise
-        raise WorkbenchError(said) from fault
+        raise
 
 
 def _options(order: Order) -> Any:
@@ -154,7 +154,7 @@ def _options(order: Order) -> Any:
 
     return CausalOptions(
         group_by=order.group_by, share=order.share, by=order.by, draws=order.draws, documents=order.documents,
-        max_length=order.max_length, seed=order.seed,
+        batch_size=order.batch_size, max_length=order.max_length, seed=order.seed,
     )  # fmt: skip
 
 

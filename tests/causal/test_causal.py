@@ -14,7 +14,7 @@ from workbench.capture import Site
 from workbench.capture.blocks import block_of
 from workbench.causal import CausalError, Intervention
 from workbench.causal.check import CausalOptions, CausalResult, causal, sample, split
-from workbench.causal.interventions import parse_experts
+from workbench.causal.interventions import experts_in_words, parse_experts
 from workbench.causal.measure import Stopped, cells_of, halves_of, measure
 from workbench.inputs import Document
 from workbench.models import load_model
@@ -232,7 +232,9 @@ def test_progress_cancel_and_refusals(loaded: Any) -> None:
         CausalOptions(draws=1, resamples=20),
         on_progress=lambda done, total, what: seen.append((done, total)),
     )
-    assert seen[-1] == (5, 5) and [done for done, _ in seen] == sorted(done for done, _ in seen)
+    rows = 4 * 5  # four texts under the full model, two groups' favourites and a random set for each
+    runs = [done for done, total in seen if total == rows]
+    assert seen[0] == (0, 4) and seen[-1] == (rows, rows) and runs == sorted(runs) and len(set(runs)) > 5
     stop = iter([False] * 3 + [True] * 1000)
     with pytest.raises(Stopped):
         causal(loaded, documents(2), CausalOptions(draws=1, resamples=20, batch_size=1), cancelled=lambda: next(stop))
@@ -250,3 +252,9 @@ def test_a_sample_is_the_same_for_the_same_seed() -> None:
     assert [one.group for one in kept].count("talk") == 2 and len(kept) == 4
     assert kept == sample(made, 2, 0) and [one.id for one in kept] != [one.id for one in sample(made, 2, 5)]
     assert sample(made, None, 0) == made
+
+
+@pytest.mark.parametrize("words", ["a:0", "a:0,7,12-15", "a:0-1 b_3:5", ""])
+def test_experts_in_words_read_back(words: str) -> None:
+    experts = parse_experts(words.split(), "--mute")
+    assert experts_in_words(experts) == words and experts_in_words({**experts, "z": ()}) == words

@@ -15,6 +15,7 @@ from tests.causal.test_causal import documents
 from tests.tiny_model import save_model
 from workbench.causal import CausalError, Intervention
 from workbench.causal.check import CausalOptions
+from workbench.causal.measure import Stopped
 from workbench.causal.what_if import what_if
 from workbench.causal.writing import write_both
 from workbench.cli import run
@@ -121,6 +122,16 @@ def test_texts_with_and_without_equal_generate(model: Path) -> None:
                 out = loaded.model.generate(ids, max_new_tokens=8, do_sample=sampled, pad_token_id=2)
             expected.append(loaded.tokenizer.decode(out[0, 4:], skip_special_tokens=True))
         assert [made.full, made.changed] == expected
+    told: list[tuple[int, int]] = []
+    write_both(loaded, ["the cat sat"], change, tokens=2, on_token=lambda count, most: told.append((count, most)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    told.clear()
+    with pytest.raises(Stopped):  # while it writes, not only between two texts
+        write_both(
+            loaded, ["the cat sat"], change, tokens=40, on_token=lambda count, most: told.append((count, most)),
+            cancelled=lambda: len(told) >= 3,
+        )  # fmt: skip
+    assert len(told) == 3
     with pytest.raises(CausalError, match="prompt is empty"):
         write_both(loaded, ["  "], change)
     with pytest.raises(CausalError, match="shorten it"):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.parts.kept import Kept, kept
 from pages.parts.what_if_jobs import Change, Order, run_change, run_check, tidy
 from tests.analysis.test_causal import made
 from tests.causal.test_causal import documents
 from tests.pages.conftest import Dashboard
 from tests.tiny_model import save_model
 from workbench import session
+from workbench.causal import CausalError
 from workbench.causal.stored import StoredCheck, read_check
-from workbench.jobs import JobList, Snapshot
+from workbench.jobs import JobList, Snapshot, Task
 
 Words = Callable[[AppTest], str]
 WAIT = 240.0
@@ -105,15 +108,77 @@ def test_a_change_is_shown_with_what_was_written(
 ) -> None:
     from dataclasses import replace
 
-    job = session.jobs().start("x", lambda task: run_change(replace(order, mute=("text_0_mlp:0,1",)), task))
+    wish = replace(order, mute=("text_0_mlp:0,1",), top_k=1)
+    name, job = kept().start(session.jobs(), "x", lambda task: run_change(wish, task))
     done = job.wait(WAIT)
     assert done.state == "done" and isinstance(done.result, Change), done.error
-    app = dashboard.open("what_if", view="own")
-    app.session_state["what-if.job.own"] = job.id
-    app.run()
+    session.jobs().clear()  # and the result is still there
+    app = dashboard.open("what_if", view="own", run=name)
     assert not app.exception and "nats a token" in words(app)
+    assert "muted: text\\_0\\_mlp\\:0\\-1 · 1 expert a token" in words(app)
     html = "".join(element.proto.body for element in app.get("html"))
     assert "&lt;b&gt;cat" in html and "<b>" not in html
+    app.segmented_control(key="what-if.view").set_value("check").run()
+    assert not app.exception and dict(app.query_params) == {}
+    app.segmented_control(key="what-if.view").set_value("own").run()
+    assert app.query_params["run"] == name and "nats a token" in words(app)
+
+
+def test_a_reload_finds_a_run_that_is_going_on_or_has_failed(dashboard: Dashboard, words: Words, shipped: Path) -> None:
+    go_on = threading.Event()
+
+    def work(task: Task) -> StoredCheck:
+        go_on.wait(WAIT)
+        raise CausalError("--share is a part of the experts: choose 0.25.")
+
+    name, job = kept().start(session.jobs(), "x", work)
+    try:
+        app = dashboard.open("what_if", run=name)
+        assert not app.exception and "It is being measured" in words(app) and "24 of 30 texts" in words(app)
+        assert app.query_params["run"] == name
+    finally:
+        go_on.set()
+        job.wait(WAIT)
+    assert "the command line's \\-\\-share is a part" in words(app.run())
+
+
+def test_a_link_to_a_result_that_is_gone_is_one_sentence(dashboard: Dashboard, words: Words, shipped: Path) -> None:
+    app = dashboard.open("what_if", view="own", run="0" * 8)
+    assert not app.exception and "no longer kept" in words(app) and "run" not in app.query_params
+
+
+def test_results_are_bounded_and_the_one_not_looked_at_goes_first() -> None:
+    jobs, store = JobList(), Kept(most=2)
+    names = []
+    for number in range(3):
+        name, job = store.start(jobs, "x", lambda task, number=number: number + 1)
+        job.wait(WAIT)
+        names.append(name)
+        if number == 1:
+            assert store.get(names[0]).result == 1  # looked at: the second one is now the oldest
+    assert [store.get(name) and store.get(name).result for name in names] == [1, None, 3]
+    assert store.get(None) is None
+
+
+def test_progress_moves_with_every_batch_and_every_written_token(order: Order) -> None:
+    from dataclasses import replace
+
+    seen: list[tuple[int, int | None, str | None]] = []
+
+    class Watched(Task):
+        def progress(self, done: int, total: int | None = None, step: str | None = None) -> None:
+            seen.append((done, total, step))
+
+    wish = replace(order, mute=("text_0_mlp:0",), draws=1, batch_size=2, new_tokens=3)
+    done = JobList().start("x", lambda task: run_change(wish, Watched(task._job)), lambda: tidy(wish)).wait(WAIT)
+    assert done.state == "done", done.error
+    runs = [(at, of) for at, of, step in seen if step in ("The full model", "With the change")]
+    rows = runs[0][1]
+    assert rows is not None and rows % 3 == 0  # the full model, the change, one random set: each reads every row
+    half = rows // 3
+    assert [at for at, _ in runs] == [*range(0, half + 1, 2), *range(half, 2 * half + 1, 2)]
+    written = [(at, of) for at, of, step in seen if step == "Writing with and without"]
+    assert written == [(1, 6), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]
 
 
 def test_too_few_left_is_one_sentence_in_words_of_the_page(order: Order) -> None:

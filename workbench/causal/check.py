@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from workbench.models import LoadedModel
     from workbench.recording import Progress as Recorded
 
-OnProgress = Callable[[int, int, str], None]  # runs done, runs in all, what comes next
+OnProgress = Callable[[int, int, str], None]  # rows of text read, rows in all runs, what is going on
 
 
 @dataclass(frozen=True)
@@ -138,20 +138,17 @@ def causal(
     for row in rows:
         for change in row.own:
             change.check(capture.sites)
-    told.total = 1 + len(rows) * (1 + options.draws)
-    told.say(0, "The full model")
-    full = measure(loaded, halves, [None] * len(halves), cancelled=cancelled)
+    told.plan((1 + len(rows) * (1 + options.draws)) * sum(half.rows for half in halves))
+    told.say("The full model")
+    full = measure(loaded, halves, [None] * len(halves), on_batch=told.more, cancelled=cancelled)
     changed, random = np.zeros((len(rows), len(cells))), np.zeros((len(rows), options.draws, len(cells)))
-    done = 1
     for r, row in enumerate(rows):
-        told.say(done, f"Without what {row.name} favours")
-        changed[r] = measure(loaded, halves, row.own, cancelled=cancelled)
-        done += 1
+        told.say(f"Without what {row.name} favours")
+        changed[r] = measure(loaded, halves, row.own, on_batch=told.more, cancelled=cancelled)
         for k in range(options.draws):
-            told.say(done, f"Without random experts of the same load as {row.name}'s, {k + 1} of {options.draws}")
-            random[r, k] = measure(loaded, halves, row.draws[k], cancelled=cancelled)
-            done += 1
-    told.say(told.total, "Intervals")
+            told.say(f"Without random experts of the same load as {row.name}'s, {k + 1} of {options.draws}")
+            random[r, k] = measure(loaded, halves, row.draws[k], on_batch=told.more, cancelled=cancelled)
+    told.say("Intervals")
     losses = Losses(
         tuple(row.name for row in rows), cells, tokens, full, changed, random,
         np.array([row.load for row in rows]), np.array([row.random_load for row in rows]).reshape(len(rows), options.draws),
@@ -172,8 +169,9 @@ def routing_of(
     from workbench.recording import RecordOptions, record
 
     def recorded(now: Recorded) -> None:
-        told.say(0, f"Routing of the full model, {now.documents} of {now.total} documents")
+        told.at(now.documents, now.total, "Routing of the full model")
 
+    told.at(0, len(documents), "Routing of the full model")
     capture = record(
         loaded,
         documents,
@@ -193,14 +191,34 @@ def routing_of(
 
 
 class Teller:
-    """Passes progress on, once the number of runs is known."""
+    """Passes on how far the work is, so that a bar moves with every batch and not only with every run."""
 
     def __init__(self, on_progress: OnProgress | None) -> None:
-        self._on_progress, self.total = on_progress, 0
+        self._on_progress = on_progress
+        self._done, self._total, self._what = 0, 0, ""
 
-    def say(self, done: int, what: str) -> None:
+    def plan(self, total: int) -> None:
+        """The runs begin: so many rows of text are read in all of them together."""
+        self._done, self._total = 0, total
+
+    def say(self, what: str) -> None:
+        """What is going on now."""
+        self._what = what
+        self._tell()
+
+    def more(self, rows: int) -> None:
+        """So many rows more were read."""
+        self._done += rows
+        self._tell()
+
+    def at(self, done: int, total: int, what: str) -> None:
+        """Where the work stands, counted elsewhere."""
+        self._done, self._total, self._what = done, total, what
+        self._tell()
+
+    def _tell(self) -> None:
         if self._on_progress is not None:
-            self._on_progress(done, self.total, what)
+            self._on_progress(self._done, self._total, self._what)
 
 
 # ---------------------------------------------------------------------- documents

@@ -120,6 +120,21 @@ def parse_experts(words: Sequence[str], what: str) -> dict[str, tuple[int, ...]]
     return {site: tuple(sorted(set(ids))) for site, ids in found.items()}
 
 
+def experts_in_words(experts: Experts) -> str:
+    """Experts as `parse_experts` takes them, neighbours drawn together: "text_3_mlp:0,7,12-15"."""
+    return " ".join(f"{site}:{','.join(_runs(ids))}" for site, ids in experts.items() if len(ids))
+
+
+def _runs(ids: Sequence[int]) -> list[str]:
+    found: list[list[int]] = []
+    for expert in sorted(set(ids)):
+        if found and expert == found[-1][-1] + 1:
+            found[-1].append(expert)
+        else:
+            found.append([expert])
+    return [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in found]
+
+
 def _range(part: str) -> range:
     first, dash, last = part.partition("-")
     start = int(first)

@@ -36,6 +36,11 @@ class Half:
     texts: Texts
     first: int
 
+    @property
+    def rows(self) -> int:
+        """Rows that one run reads: texts, or windows of long ones."""
+        return sum(len(batch.ids) for batch in self.texts.batches)
+
 
 def halves_of(
     loaded: LoadedModel,
@@ -77,7 +82,7 @@ def measure(
 
     Args:
         changes: what to change for each half; None for nothing.
-        on_batch: told the number of tokens of each batch that was run.
+        on_batch: told the number of rows of each batch that was run.
 
     Raises:
         Stopped: if cancelled.
@@ -97,7 +102,7 @@ def measure(
                     raise Stopped("The work was stopped on request, and nothing was kept: start it again when wanted.")
                 scores.add(batch, _logits(loaded.model, batch))
                 if on_batch is not None:
-                    on_batch(batch.tokens)
+                    on_batch(len(batch.ids))
         found[half.first : half.first + len(scores.loss)] = scores.loss
     return found
 

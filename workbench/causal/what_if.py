@@ -76,20 +76,19 @@ def what_if(
     random = np.random.default_rng([options.seed, 0])
     mute, load, random_load = sets_like(change.mute, capture.sites, count, draws, random)
     force, force_load, random_force_load = sets_like(change.force, capture.sites, count, draws, random)
-    told.total = 2 + draws
-    told.say(0, "The full model")
-    full = measure(loaded, halves, [None], cancelled=cancelled)
-    told.say(1, "With the change")
-    changed = measure(loaded, halves, [change], cancelled=cancelled)
+    told.plan((2 + draws) * sum(half.rows for half in halves))
+    told.say("The full model")
+    full = measure(loaded, halves, [None], on_batch=told.more, cancelled=cancelled)
+    told.say("With the change")
+    changed = measure(loaded, halves, [change], on_batch=told.more, cancelled=cancelled)
     found = np.zeros((1, draws, len(cells)))
     for k in range(draws):
-        told.say(2 + k, f"With random experts of the same load, {k + 1} of {draws}")
+        told.say(f"With random experts of the same load, {k + 1} of {draws}")
         # An expert that both draws hold stays muted.
         forced = {site: tuple(set(ids) - set(mute[k].get(site, ()))) for site, ids in force[k].items()}
-        found[0, k] = measure(
-            loaded, halves, [Intervention(change.name, mute[k], forced, change.top_k)], cancelled=cancelled
-        )
-    told.say(told.total, "Intervals")
+        drawn = Intervention(change.name, mute[k], forced, change.top_k)
+        found[0, k] = measure(loaded, halves, [drawn], on_batch=told.more, cancelled=cancelled)
+    told.say("Intervals")
     losses = Losses(
         (change.name,), cells, tokens, full, changed[None], found,
         np.array([load + force_load]), (random_load + random_force_load)[None],

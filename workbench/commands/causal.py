@@ -116,7 +116,7 @@ def causal(
     output.note(f"Chosen: {loaded.reason}")
     written: list[Written] = []
     with (
-        tqdm(total=None, desc="runs", unit="", leave=False, disable=None) as bar,
+        tqdm(total=None, desc="texts", unit="", leave=False, disable=None) as bar,
         stop_on_interrupt(lambda: output.note("Stopping after this batch; nothing is written.")) as stopped,
     ):
 
@@ -134,7 +134,10 @@ def causal(
             experts = {"mute": change.mute, "force": change.force, "top_k": change.top_k}
             table, sentence, capture, used = tried.table, tried.sentence, tried.capture, tried.used
             losses = tried.losses
-            written = write_both(loaded, prompt or [], change, tokens=new_tokens, seed=seed, cancelled=stopped)
+            written = write_both(
+                loaded, prompt or [], change, tokens=new_tokens, seed=seed, cancelled=stopped,
+                on_token=lambda count, most: progress(count, most, "Writing with and without"),
+            )  # fmt: skip
     settings = {
         "model": loaded.info.id, "device": str(loaded.model.device), "group_by": group_by, "share": share, "by": by, "used": used,
         "known": len(found.documents), "seed": seed, "resamples": table.resamples, "level": table.level, "separate": table.separate,

@@ -1,0 +1,24 @@
+"""Uploaded files on disk, for a job that reads them and removes them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def keep_uploads(files: Iterable[Any]) -> tuple[Path, tuple[Path, ...]]:
+    """Write uploads into a new temporary folder; returns the folder, which the job's clean-up removes, and the files.
+
+    The browser names a file: only the last part of its name counts, and a name that came before gets a number.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="workbench-upload-"))
+    kept: list[Path] = []
+    for number, file in enumerate(files):
+        target = folder / Path(file.name).name
+        if target.exists():
+            target = folder / f"{target.stem}-{number}{target.suffix}"
+        target.write_bytes(file.getbuffer())
+        kept.append(target)
+    return folder, tuple(kept)
