@@ -78,7 +78,8 @@ def read_wikievents(path: Path, counts: Counts) -> Iterator[Document]:
             for each in row["event_mentions"]:
                 start, end = place(each["trigger"]["start"], each["trigger"]["end"])
                 fillers = [(a["role"], mentions.get(a["entity_id"])) for a in each["arguments"]]
-                counts["arguments that are no entity mention"] += sum(filler is None for _, filler in fillers)
+                if lost := sum(filler is None for _, filler in fillers):
+                    counts["arguments that are no entity mention"] += lost
                 events.append(
                     Event(
                         type=each["event_type"],
@@ -137,10 +138,16 @@ def read_docred(path: Path, names: Mapping[str, str], counts: Counts) -> Iterato
                 if not pairs:
                     counts["relations of one mention with itself"] += 1
                     continue
-                head, tail = min(pairs, key=lambda p: (abs(p[0].start - p[1].start), p[0].start))
+                head, tail = min(pairs, key=_gap)
                 relations.append(Relation(type=names.get(label["r"], label["r"]), head=head, tail=tail))
             entities = dict.fromkeys(span for cluster in clusters for span in cluster)
             yield Document(id=row["title"], text=tokens.text, entities=tuple(entities), relations=tuple(relations))
+
+
+def _gap(pair: tuple[Span, Span]) -> tuple[int, int]:
+    """Characters between two mentions, then the earlier head."""
+    head, tail = pair
+    return max(head.start, tail.start) - min(head.end, tail.end), head.start
 
 
 def read_re3d(folder: Path, counts: Counts) -> Iterator[Document]:
