@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workbench.commands.experiment import experiment
 from workbench.commands.output import JsonOption, Output, quiet_libraries
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ unified = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+unified.command("experiment")(experiment)
 
 
 class Make(StrEnum):
