@@ -1,0 +1,228 @@
+"""Scores of a set of texts: micro precision, recall and F1, by type, with bootstrap intervals over texts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from workbench.extract.engines import Engine
+from workbench.extract.errors import ExtractError
+from workbench.extract.evaluate.facts import METRICS, SPANS, Count, Metric, compare, facts_of
+from workbench.extract.evaluate.mistakes import CATEGORIES, KINDS, Mistake, mistakes_of
+from workbench.extract.extraction import Extraction
+from workbench.extract.records import Document
+from workbench.extract.schema import Schema
+
+RESAMPLES = 1000
+MIN_TEXTS = 2  # an interval needs two texts
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric by offset or by string.
+
+    Attributes:
+        count: right, gold and predicted tuples of all texts.
+        texts: how many texts are annotated for it.
+        by_type: counts of each type.
+        interval: 2.5th and 97.5th percentile of the micro F1 of resampled texts, or None with fewer than two texts.
+    """
+
+    count: Count
+    texts: int
+    by_type: dict[str, Count]
+    interval: tuple[float, float] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Fractions in [0, 1]; null where no text is annotated."""
+        known = self.texts > 0
+
+        def leaf(count: Count) -> dict[str, Any]:
+            return {
+                "precision": count.precision if known else None,
+                "recall": count.recall if known else None,
+                "f1": count.f1 if known else None,
+                "right": count.right,
+                "gold": count.gold,
+                "predicted": count.predicted,
+            }
+
+        by_type = {name: leaf(count) for name, count in sorted(self.by_type.items())}
+        return {**leaf(self.count), "texts": self.texts, "f1_interval": self.interval, "by_type": by_type}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that comparing predictions with gold gives.
+
+    Attributes:
+        scores: (metric, "offset" or "string") -> score.
+        mistakes: every error by offset.
+        texts: how many texts were compared. seconds: that the engine took, or 0 for stored predictions.
+        mode: match mode. outside: gold items whose type is not in the schema, left out of every count.
+        gold, predicted: what was compared.
+        resamples, seed: of the intervals.
+    """
+
+    scores: dict[tuple[Metric, str], Score]
+    mistakes: tuple[Mistake, ...]
+    texts: int
+    seconds: float
+    mode: str
+    outside: int = 0
+    resamples: int = RESAMPLES
+    seed: int = 0
+    gold: tuple[Document, ...] = field(default=(), repr=False)
+    predicted: tuple[Document, ...] = field(default=(), repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that `workbench evaluate --json` prints."""
+        form: dict[str, Any] = {}
+        for metric in METRICS:
+            place = form
+            for part in metric:
+                place = place.setdefault(part, {})
+            for spans in SPANS:
+                place[spans] = self.scores[metric, spans].to_json()
+        errors = {kind: dict.fromkeys(CATEGORIES, 0) for kind in KINDS}
+        for mistake in self.mistakes:
+            errors[mistake.kind][mistake.category] += 1
+        return {
+            **form,
+            "sentences": self.texts,
+            "seconds": self.seconds,
+            "errors": errors,
+            "match_mode": self.mode,
+            "gold_outside_schema": self.outside,
+            "bootstrap": {"resamples": self.resamples, "seed": self.seed, "over": "sentences", "level": 0.95},
+        }
+
+
+def score(
+    gold: Sequence[Document],
+    predicted: Sequence[Document],
+    mode: str = "normal",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    seconds: float = 0.0,
+) -> Evaluation:
+    """Compare predictions with gold, text by text.
+
+    Args:
+        gold, predicted: the same texts in the same order.
+        mode: match mode: "normal", "set" or "multimatch".
+        resamples: how many times the texts are drawn again for the intervals; 0: no intervals.
+        seed: of the drawing.
+
+    Raises:
+        ExtractError: the texts differ, or there is no such match mode.
+    """
+    if len(gold) != len(predicted):
+        raise ExtractError(
+            f"{len(gold)} gold texts and {len(predicted)} predictions cannot be compared: give as many of each."
+        )
+    for n, (a, b) in enumerate(zip(gold, predicted, strict=True), start=1):
+        if a.text != b.text:
+            raise ExtractError(
+                f"Text {n} ('{a.id}') differs between gold and prediction: offsets only fit the same text."
+            )
+    scores: dict[tuple[Metric, str], Score] = {}
+    weights = _draws(len(gold), resamples, seed)
+    for metric in METRICS:
+        for spans in SPANS:
+            rows: list[dict[str, Count]] = []
+            for a, b in zip(gold, predicted, strict=True):
+                facts = facts_of(a, metric, spans)
+                rows.append({} if facts is None else dict(compare(facts, facts_of(b, metric, spans) or (), mode)))
+            texts = sum(facts_of(a, metric, "offset") is not None for a in gold)
+            totals: dict[str, Count] = {}
+            for row in rows:
+                for name, count in row.items():
+                    totals[name] = totals.get(name, Count()) + count
+            micro = np.array([list(sum(row.values(), Count())) for row in rows], dtype=np.float64).reshape(-1, 3)
+            interval = None if weights is None or texts < MIN_TEXTS else _interval(weights @ micro)
+            scores[metric, spans] = Score(sum(totals.values(), Count()), texts, totals, interval)
+    mistakes = tuple(m for n, (a, b) in enumerate(zip(gold, predicted, strict=True)) for m in mistakes_of(n, a, b))
+    return Evaluation(
+        scores,
+        mistakes,
+        len(gold),
+        seconds,
+        mode,
+        resamples=resamples,
+        seed=seed,
+        gold=tuple(gold),
+        predicted=tuple(predicted),
+    )
+
+
+def _draws(texts: int, resamples: int, seed: int) -> np.ndarray | None:
+    """How often each text is drawn in each resample, [resamples, texts]."""
+    if texts < MIN_TEXTS or resamples < 1:
+        return None
+    return np.random.default_rng(seed).multinomial(texts, np.full(texts, 1 / texts), size=resamples).astype(np.float64)
+
+
+def _interval(sums: np.ndarray) -> tuple[float, float]:
+    """95 % percentile interval of the micro F1 of sums of (right, gold, predicted), [resamples, 3]."""
+    whole = sums[:, 1] + sums[:, 2]
+    f1 = np.where(whole > 0, 2 * sums[:, 0] / np.maximum(whole, 1), 0.0)
+    low, high = np.percentile(f1, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def within(document: Document, schema: Schema) -> tuple[Document, int]:
+    """A document without the items whose type the schema does not name, and how many those were."""
+    whole = schema.expanded()
+    types = {label.name for label in whole.entities}
+    kept = {
+        "entities": None if document.entities is None else tuple(s for s in document.entities if s.type in types),
+        "relations": None
+        if document.relations is None
+        else tuple(r for r in document.relations if r.type in whole.relations),
+        "events": None if document.events is None else tuple(e for e in document.events if e.type in whole.events),
+    }
+    before = sum(len(part or ()) for part in (document.entities, document.relations, document.events))
+    return document.model_copy(update=kept), before - sum(len(part or ()) for part in kept.values())
+
+
+def evaluate(
+    engine: Engine,
+    documents: Sequence[Document],
+    schema: Schema,
+    *,
+    threshold: float | None = None,
+    nested: bool = True,
+    mode: str = "normal",
+    batch_size: int = 8,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    demonstrations: Sequence[Document] = (),
+    progress: Callable[[int], None] | None = None,
+    stopped: Callable[[], bool] | None = None,
+) -> Evaluation:
+    """Run an engine over annotated texts and score it; stopped early, it scores the texts that were done.
+
+    Args:
+        threshold, nested: as in `Extraction.select`.
+        progress: called with the number of texts done.
+
+    Raises:
+        ExtractError: there are no texts, or none is annotated with a type of the schema.
+    """
+    if not documents:
+        raise ExtractError("There are no texts to evaluate on: the file or split is empty.")
+    wanted = [within(document, schema) for document in documents]
+    start = time.perf_counter()
+    found: list[Extraction] = engine.extract(
+        [d.text for d in documents], schema, demonstrations, batch_size=batch_size, progress=progress, stopped=stopped
+    )
+    seconds = time.perf_counter() - start
+    gold = [document for document, _ in wanted[: len(found)]]
+    predicted = [e.select(threshold, nested, document_id=d.id) for e, d in zip(found, documents, strict=False)]
+    result = score(gold, predicted, mode, resamples, seed, seconds)
+    return replace(result, outside=sum(count for _, count in wanted[: len(found)]))
