@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workbench.capture.errors import CaptureError
-from workbench.commands.output import JsonOption, Output, quiet_libraries, stop_on_interrupt
+from workbench.commands.options import (
+    BatchSize,
+    Device,
+    Dtype,
+    Force,
+    Lines,
+    MaxLength,
+    MoreInputs,
+    Revision,
+    TextColumn,
+    read_files,
+    working,
+)
+from workbench.commands.output import JsonOption, Output, quiet_libraries
 
 if TYPE_CHECKING:
     from workbench.inputs import Document
@@ -30,9 +43,7 @@ def capture(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the capture, or one file ending in .zip.", show_default=False)],
-    more: Annotated[
-        list[Path] | None, typer.Argument(help="Further inputs, so that --input *.txt works.", show_default=False)
-    ] = None,
+    more: MoreInputs = None,
     group_by: Annotated[
         str,
         typer.Option(
@@ -40,10 +51,8 @@ def capture(
             "(of a chat), prompt, phase (reading or writing), column:NAME."
         ),
     ] = "modality",
-    text_column: Annotated[
-        str | None, typer.Option(help="Column (key) of the text in csv, parquet and jsonl. Default: text.")
-    ] = None,
-    lines: Annotated[bool, typer.Option(help="Text files hold a document a line.")] = False,
+    text_column: TextColumn = None,
+    lines: Lines = False,
     prompt: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,26 +89,21 @@ def capture(
     max_tokens: Annotated[
         int, typer.Option(help="Most token rows to keep; everything is counted all the same.")
     ] = 200_000,
-    max_length: Annotated[
-        int | None,
-        typer.Option(help="Tokens of a row; longer texts are cut into windows. Default: the model's, at most 2048."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows run at once.")] = 8,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    max_length: MaxLength = None,
+    batch_size: BatchSize = 8,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
     device_map: Annotated[
         str | None, typer.Option(help="auto, balanced, ... or JSON: spread the model over several devices.")
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
+    revision: Revision = None,
     quantize: Annotated[str | None, typer.Option(help="8bit or 4bit, through bitsandbytes.")] = None,
     gguf_file: Annotated[
         str | None, typer.Option(help="Name of the GGUF file, where a folder or repository has several.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the sample of token rows, and of untrained weights.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a capture that is there.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Load although the memory estimate says that it will not fit.")
-    ] = False,
+    force: Force = False,
     notes: Annotated[str, typer.Option(help="Your own words, kept in the capture.")] = "",
     licence: Annotated[str, typer.Option(help="Note on the terms of the inputs, kept in the capture.")] = "",
     as_json: JsonOption = False,
@@ -118,7 +122,6 @@ def capture(
 
     workbench capture --model owner/model --input chats.jsonl --group-by role --generate 64 --out chats.capture
     """
-    from workbench.inputs import InputOptions, read_inputs
     from workbench.models import LoadOptions
     from workbench.recording import RecordOptions, wanted_streams
 
@@ -130,10 +133,7 @@ def capture(
         coactivation=coactivation, untrained=untrained, max_tokens=max_tokens, seed=seed, notes=notes, licence=licence,
     )  # fmt: skip
     load = LoadOptions(dtype, device, device_map, revision, quantize, gguf_file, force)
-    wish = InputOptions(group_by=group_by, text_column=text_column, lines=lines, prompts=tuple(prompt or ()))
-    found = read_inputs([*inputs, *(more or [])], wish)
-    passed = f", {found.skipped} files of unknown kinds passed over" if found.skipped else ""
-    output.note(f"{len(found.documents):,} documents from {found.files:,} files{passed}")
+    found = read_files(output, [*inputs, *(more or [])], group_by, text_column, lines, prompt or ())
     _run(output, model, load, found.documents, options, out, overwrite=overwrite, text=text)
 
 
@@ -149,8 +149,6 @@ def _run(
     text: bool,
 ) -> None:
     """Load, record with progress, save, and say what was made."""
-    from tqdm import tqdm
-
     from workbench.models import Workload, load_model
     from workbench.recording import DEFAULT_MAX_LENGTH, Progress, record
 
@@ -159,18 +157,13 @@ def _run(
     loaded = load_model(model, load, progress=output.note, workload=workload)
     output.note(f"Chosen: {loaded.reason}")
     last = Progress(0, len(documents), 0, 0.0)
-    with (
-        tqdm(total=len(documents), desc="documents", unit="", leave=False, disable=None) as bar,
-        stop_on_interrupt(
-            lambda: output.note("Stopping after this batch; what was recorded is kept. Ctrl-C again stops at once.")
-        ) as stopped,
-    ):
+    stopping = "Stopping after this batch; what was recorded is kept. Ctrl-C again stops at once."
+    with working(output, "documents", stopping, total=len(documents)) as (say, stopped):
 
         def progress(now: Progress) -> None:
             nonlocal last
             last = now
-            bar.n = now.documents
-            bar.set_postfix_str(f"{now.tokens_per_second:,.0f} tokens/s")
+            say(now.documents, now.total, f"{now.tokens_per_second:,.0f} tokens/s")
 
         made = record(loaded, documents, options, on_progress=progress, cancelled=stopped)
         early = stopped() and last.documents < last.total

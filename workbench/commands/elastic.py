@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from workbench.commands.output import JsonOption, Output, quiet_libraries, stop_on_interrupt
-
-if TYPE_CHECKING:
-    from workbench.inputs import Document
+from workbench.commands.options import (
+    BatchSize,
+    Device,
+    Dtype,
+    Force,
+    Lines,
+    MaxLength,
+    MoreInputs,
+    Revision,
+    TextColumn,
+    read_files,
+    working,
+)
+from workbench.commands.output import JsonOption, Output, quiet_libraries
 
 ModelOption = Annotated[
     str, typer.Option(help="Embedded model (`workbench models`), folder or hub id.", show_default=False)
@@ -26,9 +36,7 @@ def sweep(
         typer.Option("--input", help="File or folder of texts; may be given several times.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the curve and the findings.", show_default=False)],
-    more: Annotated[
-        list[Path] | None, typer.Argument(help="Further inputs, so that --input *.txt works.", show_default=False)
-    ] = None,
+    more: MoreInputs = None,
     layers: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,36 +72,41 @@ def sweep(
     group_by: Annotated[
         str, typer.Option(help="Quality is given for each: modality, file, folder, group, role, prompt, column:NAME.")
     ] = "modality",
-    text_column: Annotated[
-        str | None, typer.Option(help="Column (key) of the text in csv, parquet and jsonl. Default: text.")
-    ] = None,
-    lines: Annotated[bool, typer.Option(help="Text files hold a document a line.")] = False,
+    text_column: TextColumn = None,
+    lines: Lines = False,
     task: Annotated[
         list[str] | None,
         typer.Option(
-            help="A task of lm-evaluation-harness beside the loss (pip install 'unified-workbench[harness]')."
+            help="A task beside the loss: of lm-evaluation-harness (pip install 'unified-workbench[harness]'), or of the unified model its own, "
+            "such as image_to_word."
         ),
     ] = None,
     task_folder: Annotated[Path | None, typer.Option(help="Folder of further task files (YAML).")] = None,
     task_limit: Annotated[int | None, typer.Option(help="Documents of each task. Default: all.")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the data sets that the unified model's tasks read (docs/data.md).")
+    ] = None,
+    judges: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of trained judges for them; else the checkpoint's own, else ones trained once and kept."
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Visits of the clock to each sub-model; 0 measures no latency.")] = 10,
     decode_steps: Annotated[int, typer.Option(help="Written tokens timed in each visit.")] = 16,
     latency_batch: Annotated[int, typer.Option(help="Rows while timing.")] = 1,
     latency_length: Annotated[int, typer.Option(help="Tokens of the prompt while timing.")] = 128,
-    max_length: Annotated[
-        int | None,
-        typer.Option(help="Tokens of a row; longer texts are cut into windows. Default: the model's, at most 2048."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows run at once.")] = 8,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    max_length: MaxLength = None,
+    batch_size: BatchSize = 8,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
     device_map: Annotated[
         str | None, typer.Option(help="Spread the model over devices; latency is then left out.")
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
+    revision: Revision = None,
     seed: Annotated[int, typer.Option(help="Of the order of visits and of resampling.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep that --out holds.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Load although the memory estimate says no.")] = False,
+    force: Force = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the quality and the cost of sub-models: fewer layers, fewer experts, a smaller top-k; writes OUT/curve.parquet.
@@ -107,8 +120,6 @@ def sweep(
 
     workbench sweep --model owner/model --sub-model "experts=share:0.5:mass" --calibrate calibration.txt --input reviews.csv --out my.sweep
     """
-    from tqdm import tqdm
-
     from probes import SubModel
     from workbench.capture import Capture
     from workbench.elastic.errors import SweepError
@@ -116,19 +127,20 @@ def sweep(
     from workbench.elastic.points import grid
     from workbench.elastic.sweep import SweepOptions
     from workbench.elastic.sweep import sweep as run
+    from workbench.elastic.unified_tasks import TaskData
     from workbench.models import LoadOptions, load_model
 
     output = Output(as_json)
     options = SweepOptions(
         group_by=group_by, batch_size=batch_size, max_length=max_length, tasks=tuple(task or ()), task_folder=task_folder,
-        task_limit=task_limit, seed=seed,
+        task_limit=task_limit, task_data=TaskData(data_root, judges), seed=seed,
         latency=LatencyOptions(latency_batch, latency_length, decode_steps, rounds, seed),
     )  # fmt: skip
     listed = [SubModel.parse(words) for words in sub_model or ()]
     axes = (_values(layers), _values(experts), _values(top_k))
     wanted = grid(*axes) if any(axes) else []
-    documents = _documents([*inputs, *(more or [])], group_by, text_column, lines)
-    calibration = _documents(calibrate, "modality", text_column, lines) if calibrate else []
+    documents = list(read_files(output, [*inputs, *(more or [])], group_by, text_column, lines).documents)
+    calibration = read_files(output, calibrate, "modality", text_column, lines).documents if calibrate else []
     if calibrate_every is not None:
         if calibrate or calibrate_every < 2:
             raise SweepError("--calibrate-every takes a number of at least 2, and stands instead of --calibrate.")
@@ -139,18 +151,8 @@ def sweep(
         model, LoadOptions(dtype, device, device_map, revision, None, None, force), progress=output.note
     )
     output.note(f"Chosen: {loaded.reason}")
-    with (
-        tqdm(total=None, desc="sweep", unit="", leave=False, disable=None) as bar,
-        stop_on_interrupt(
-            lambda: output.note("Stopping after this batch; what was found is kept. Ctrl-C again stops at once.")
-        ) as stopped,
-    ):
-
-        def progress(done: int, total: int, what: str) -> None:
-            bar.total, bar.n = total, done
-            bar.set_postfix_str(what, refresh=False)
-            bar.refresh()
-
+    stopping = "Stopping after this batch; what was found is kept. Ctrl-C again stops at once."
+    with working(output, "sweep", stopping) as (progress, stopped):
         done = run(
             loaded, documents, wanted, options, out, listed=listed, calibration=calibration,
             ranking=None if ranking is None else Capture.load(ranking), resume=resume, progress=progress, cancelled=stopped,
@@ -194,14 +196,12 @@ def carve(
     ] = 0,
     recover_rate: Annotated[float, typer.Option(help="Largest learning rate of the fine-tune.")] = 3e-4,
     inputs: Annotated[list[Path] | None, typer.Option("--input", help="Texts for --recover.")] = None,
-    text_column: Annotated[
-        str | None, typer.Option(help="Column (key) of the text in csv, parquet and jsonl. Default: text.")
-    ] = None,
-    lines: Annotated[bool, typer.Option(help="Text files hold a document a line.")] = False,
+    text_column: TextColumn = None,
+    lines: Lines = False,
     max_length: Annotated[int | None, typer.Option(help="Tokens of a row of --calibrate and --recover.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows run at once.")] = 8,
+    batch_size: BatchSize = 8,
     dtype: Annotated[str, typer.Option(help="Of the model while ranking; the carved weights keep their own.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Of the order of the rows in --recover.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -215,8 +215,6 @@ def carve(
 
     workbench carve --model owner/model --sub-model "experts=share:0.5:mass" --ranking my.capture --out half
     """
-    from tqdm import tqdm
-
     from probes import SubModel
     from workbench.elastic.carve import carve as run
     from workbench.elastic.errors import CarveError
@@ -227,22 +225,14 @@ def carve(
     wanted = SubModel.parse(sub_model)
     if recover and not inputs:
         raise CarveError("--recover fine-tunes on texts, and there are none: name them with --input.")
-    texts = _documents(inputs, "modality", text_column, lines) if recover and inputs else []
+    texts = read_files(output, inputs, "modality", text_column, lines).documents if recover and inputs else []
     options = RecoverOptions(recover, recover_rate, batch_size, max_length, seed, device) if recover else None
     quiet_libraries()
     chosen = _ranking(
         output, model, wanted, ranking, calibrate, (text_column, lines), (dtype, device, batch_size, max_length)
     )
     recovered: list[Recovery] = []
-    with (
-        tqdm(total=None, desc="carve", unit="B", unit_scale=True, leave=False, disable=None) as bar,
-        stop_on_interrupt(lambda: output.note("Stopping; nothing will be left behind.")) as stopped,
-    ):
-
-        def progress(done: int, total: int, what: str) -> None:
-            bar.total, bar.n = total, done
-            bar.set_postfix_str(what, refresh=False)
-            bar.update(0)
+    with working(output, "carve", "Stopping; nothing will be left behind.", unit="B") as (progress, stopped):
 
         def finish(folder: Path) -> str:
             if options is None:
@@ -314,12 +304,6 @@ def _values(given: list[str] | None) -> list[str]:
     return [value for words in given or () for value in words.split()]
 
 
-def _documents(paths: list[Path], group_by: str, text_column: str | None, lines: bool) -> list[Document]:
-    from workbench.inputs import InputOptions, read_inputs
-
-    return list(read_inputs(paths, InputOptions(group_by=group_by, text_column=text_column, lines=lines)).documents)
-
-
 def _ranking(
     output: Output,
     model: str,
@@ -339,6 +323,6 @@ def _ranking(
         return Rankings(capture=None if capture is None else Capture.load(capture)).of(wanted)
     dtype, device, batch_size, max_length = loading
     loaded = load_model(model, LoadOptions(dtype, device), progress=output.note)
-    documents = _documents(calibrate, "modality", *reading)
+    documents = read_files(output, calibrate, "modality", *reading).documents
     texts = read_any(loaded, documents, group_by="modality", batch_size=batch_size, max_length=max_length)
     return Rankings(loaded, texts, say=output.note).of(wanted)

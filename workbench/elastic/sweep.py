@@ -29,8 +29,9 @@ from workbench.elastic.journal import Journal
 from workbench.elastic.latency import Gathered, LatencyOptions, Timing, gatherable, measure, time_visit, visits
 from workbench.elastic.points import Point, make_points
 from workbench.elastic.ranking import Rankings
-from workbench.elastic.samples import read_any
+from workbench.elastic.samples import read_any, takes_samples
 from workbench.elastic.texts import Scores, Texts
+from workbench.elastic.unified_tasks import TaskData, UnifiedTasks, check_tasks
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,8 @@ class SweepOptions:
         batch_size: rows of a forward pass. max_length: tokens of a row; None: what the model takes, at most 2,048.
         latency: what is timed; `rounds` 0 leaves the clock out.
         share: run layers that sub-models share once; False is the plain loop.
-        tasks: tasks of lm-evaluation-harness. task_folder: further task files. task_limit: documents of a task.
+        tasks: tasks of lm-evaluation-harness, or of the unified model its own. task_folder: further task files of the harness.
+        task_limit: documents of a task. task_data: test data and judges of the unified model's tasks.
         seed: of the order of visits and the resampling.
     """
 
@@ -64,6 +66,7 @@ class SweepOptions:
     tasks: tuple[str, ...] = ()
     task_folder: Path | None = None
     task_limit: int | None = None
+    task_data: TaskData = field(default_factory=TaskData)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -130,7 +133,10 @@ def sweep(
         SubModelError: if a listed sub-model cannot run.
         CaptureError: if the disk is full.
     """
-    check_harness(options.tasks)
+    if takes_samples(loaded):
+        check_tasks(options.tasks, options.task_data)
+    else:
+        check_harness(options.tasks)
     say = progress or (lambda done, total, what: None)
     stop = cancelled or (lambda: False)
     loaded.model.eval()
@@ -252,24 +258,27 @@ class _Work:
         self.say(f"loss of {point.key}")
 
     def tasks(self) -> bool:
-        """Tasks of lm-evaluation-harness under every sub-model."""
+        """Tasks under every sub-model."""
         options = self.options
         if not options.tasks:
             return True
-        harness = Harness(
-            self.loaded,
-            options.tasks,
-            folder=options.task_folder,
-            limit=options.task_limit,
-            batch_size=options.batch_size,
-        )
+        tasks: Harness | UnifiedTasks
+        if takes_samples(self.loaded):
+            tasks = UnifiedTasks(
+                self.loaded, options.tasks, options.task_data, limit=options.task_limit, seed=options.seed,
+                say=lambda words: self._say(self.done, self.total, words),
+            )  # fmt: skip
+        else:
+            tasks = Harness(
+                self.loaded, options.tasks, folder=options.task_folder, limit=options.task_limit, batch_size=options.batch_size,
+            )  # fmt: skip
         for point in self.points:
             for task in options.tasks:
                 if self.stop():
                     return False
                 if task not in self.journal.found.tasks.get(point.key, {}):
                     with point.plan.applied(self.model):
-                        measures = harness.run(task)
+                        measures = tasks.run(task)
                     self.journal.add("task", point.key, task=task, measures=measures)
                 self.say(f"{task} under {point.key}")
         return True
