@@ -21,6 +21,7 @@ from workbench.commands import (
     convert,
     doctor,
     elastic,
+    extract,
     figures,
     info,
     models,
@@ -58,6 +59,8 @@ cli.command("causal")(causal.causal)
 cli.command("sweep")(elastic.sweep)
 cli.command("carve")(elastic.carve)
 cli.command("budget")(elastic.budget)
+cli.command("extract")(extract.extract)
+cli.command("evaluate")(extract.evaluate)
 cli.command("doctor")(doctor.doctor)
 cli.add_typer(unified.unified, name="unified")
 

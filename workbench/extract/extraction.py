@@ -60,7 +60,8 @@ class Extraction(BaseModel):
 
         Returns:
             Entities in text order. A relation stays if its score passes and both its ends stay; an end whose type is no
-            entity type of the schema only has to be there. Arguments that do not pass are left out of their event.
+            entity type of the schema only has to be there. Arguments that do not pass are left out of their event. A part that the
+            schema does not ask for is None, "not annotated".
         """
         least = self.threshold if threshold is None else threshold
 
@@ -85,8 +86,12 @@ class Extraction(BaseModel):
         return Document(
             id=document_id,
             text=self.text,
-            entities=tuple(sorted((s for s in entities if wanted(s.type)), key=lambda s: (s.start, -s.end, s.type))),
-            relations=tuple(
+            entities=None
+            if not self.wanted.entities
+            else tuple(sorted((s for s in entities if wanted(s.type)), key=lambda s: (s.start, -s.end, s.type))),
+            relations=None
+            if not self.wanted.relations
+            else tuple(
                 relation
                 for relation in sorted(self.relations, key=lambda r: (r.head.start, r.tail.start, r.type))
                 if score_of(relation) >= least
@@ -94,7 +99,9 @@ class Extraction(BaseModel):
                 and stands(relation.head)
                 and stands(relation.tail)
             ),
-            events=tuple(
+            events=None
+            if not self.wanted.events
+            else tuple(
                 event.model_copy(update={"arguments": tuple(a for a in event.arguments if score_of(a) >= least)})
                 for event in sorted(events, key=lambda e: (e.trigger.start, e.trigger.end, e.type))
                 if wanted(event.type)

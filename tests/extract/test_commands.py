@@ -1,0 +1,207 @@
+"""`workbench extract` and `workbench evaluate` from the outside, with the rule engine as a plug-in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.cli import run
+from workbench.extract import read_documents
+
+pytestmark = pytest.mark.usefixtures("rule_engine")
+ADA = "Ada met Bo 7 times 👩‍🔬 in Rome"
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    status = run([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def result(out: str) -> dict[str, Any]:
+    return dict(json.loads(out.strip().splitlines()[-1]))
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> Path:
+    path = tmp_path / "schema.json"
+    ends: dict[str, list[str]] = {"head": [], "tail": []}
+    path.write_text(
+        json.dumps({"entities": ["name", "number"], "relations": {"near": ends}, "events": {"blaze": ["who"]}})
+    )
+    return path
+
+
+def test_extract_writes_annotated_texts(tmp_path: Path, schema: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"id": "a", "text": ADA, "source": "x", "entities": []}, {"text": "a fire, said Bo"}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    status, out, _ = call(
+        capsys,
+        "extract",
+        "--engine",
+        "rules",
+        "--schema",
+        schema,
+        "--input",
+        tmp_path / "in.jsonl",
+        "--out",
+        tmp_path / "o.jsonl",
+        "--json",
+    )
+    assert status == 0
+    assert {k: result(out)[k] for k in ("texts", "entities", "relations", "events", "stopped_early")} == {
+        "texts": 2, "entities": 4, "relations": 1, "events": 1, "stopped_early": False,
+    }  # fmt: skip
+    first, second = read_documents(tmp_path / "o.jsonl")
+    assert [(first.text[s.start : s.end], s.score) for s in first.entities or ()] == [
+        ("Ada", 0.9),
+        ("Bo", 0.9),
+        ("Rome", 0.9),
+    ]
+    assert (first.model_extra or {})["source"] == "x"
+    assert second.id == "2"
+    assert all(r.score == 0.6 for r in (*(first.relations or ()), *(second.relations or ())))
+    (event,) = second.events or ()
+    assert (event.score, [a.score for a in event.arguments]) == (0.8, [0.55])
+
+
+def test_threshold_and_nesting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "schema.json").write_text('{"entities": ["name", "number"]}')
+    (tmp_path / "in.txt").write_text("Ada Lovelace 7\n\nBo\n")
+    found = {}
+    for name, options in (("nested", ()), ("flat", ("--flat",)), ("low", ("--threshold", "0.3"))):
+        out = tmp_path / f"{name}.jsonl"
+        assert call(capsys, "extract", "--engine", "rules", "--schema", tmp_path / "schema.json", "--input", tmp_path / "in.txt", "--lines", "--out", out, *options)[0] == 0  # fmt: skip
+        documents = list(read_documents(out))
+        assert [d.id for d in documents] == ["in-1", "in-3"]
+        assert documents[0].relations is None  # not asked for
+        found[name] = [d.text[s.start : s.end] for d in documents for s in d.entities or ()]
+    assert found == {"nested": ["Ada Lovelace", "Ada", "Lovelace", "Bo"], "flat": ["Ada", "Lovelace", "Bo"], "low": ["Ada Lovelace", "Ada", "Lovelace", "7", "Bo"]}  # fmt: skip
+
+
+def test_tables_keep_their_columns(tmp_path: Path, schema: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.csv").write_text('body,lang,entities\n"Ada, and Bo",en,no\nRome,it,no\n', encoding="utf-8")
+    arguments = (
+        "extract",
+        "--engine",
+        "rules",
+        "--schema",
+        schema,
+        "--input",
+        tmp_path / "in.csv",
+        "--out",
+        tmp_path / "o.jsonl",
+    )
+    status, _, err = call(capsys, *arguments)
+    assert status == 1
+    assert "no column 'text' (it has body, lang, entities)" in err
+    assert not (tmp_path / "o.jsonl").exists()
+    assert call(capsys, *arguments, "--text-column", "body")[0] == 0
+    documents = list(read_documents(tmp_path / "o.jsonl"))
+    assert [(d.text, (d.model_extra or {})["lang"]) for d in documents] == [("Ada, and Bo", "en"), ("Rome", "it")]
+
+
+def test_what_was_done_is_kept_when_a_text_breaks(
+    tmp_path: Path, schema: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.txt").write_text("Ada\n" * 8 + "BREAK\n")
+    status, _, err = call(
+        capsys, "extract", "--engine", "rules", "--schema", schema, "--input", tmp_path / "in.txt", "--lines", "--batch-size", 1, "--out", tmp_path / "o.jsonl"
+    )  # fmt: skip
+    assert status == 1
+    assert "The first 8 texts were done" in err
+    assert err.strip().splitlines()[-1] == "This text breaks the engine of the tests."
+    assert len(list(read_documents(tmp_path / "o.jsonl"))) == 8
+
+
+def gold(path: Path) -> Path:
+    rows = [
+        {"id": 1, "text": "Ada met Bo", "entities": [{"start": 0, "end": 3, "type": "name"}, {"start": 8, "end": 10, "type": "number"}]},
+        {"id": 2, "text": "a fire in Rome"},
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_evaluate_prints_the_promised_form(tmp_path: Path, schema: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = call(
+        capsys, "evaluate", "--engine", "rules", "--data", gold(tmp_path / "gold.jsonl"), "--schema", schema, "--json", "--out", tmp_path / "p.jsonl"
+    )  # fmt: skip
+    assert status == 0
+    found = result(out)
+    for by in ("offset", "string"):
+        leaf = found["entity"][by]
+        assert (leaf["precision"], leaf["recall"], leaf["f1"]) == (0.5, 0.5, 0.5)
+        for part, names in (("relation", ("strict", "boundary")), ("event", ("trigger", "argument"))):
+            assert all(found[part][name][by]["f1"] is None for name in names)
+    assert found["sentences"] == 2
+    assert found["seconds"] >= 0
+    assert found["errors"]["entity"] == {"missed": 0, "spurious": 0, "boundary": 0, "type": 1}
+    assert len(list(read_documents(tmp_path / "p.jsonl"))) == 2
+    _, words, _ = call(capsys, "evaluate", "--engine", "rules", "--data", tmp_path / "gold.jsonl", "--schema", schema)
+    assert "0.500" in words
+
+
+def test_evaluate_takes_named_sets_and_the_types_of_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data" / "conll04"
+    folder.mkdir(parents=True)
+    row = {"tokens": ["Ada", "met", "Bo"], "entities": [{"type": "Peop", "start": 0, "end": 1}], "relations": []}
+    (folder / "test.json").write_text(json.dumps([row]))
+    status, out, _ = call(
+        capsys, "evaluate", "--engine", "rules", "--data", "conll04", "--data-root", tmp_path / "data", "--json"
+    )
+    assert status == 0
+    assert result(out)["entity"]["offset"]["right"] == 1
+    assert {p["model"] for p in result(out)["published"]} == {"USM-large", "UIE-large"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("evaluate", "--engine", "none", "--data", "gold.jsonl"), "There is no engine 'none'"),
+        (("evaluate", "--engine", "rules", "--data", "nothing"), "--data-root"),
+        (("evaluate", "--engine", "rules", "--data", "gold.jsonl", "--match-mode", "odd"), "match mode 'odd'"),
+        (("evaluate", "--engine", "rules", "--data", "gold.jsonl", "--schema", "missing.json"), "missing.json"),
+        (
+            (
+                "extract",
+                "--engine",
+                "rules",
+                "--schema",
+                "schema.json",
+                "--input",
+                "empty.txt",
+                "--lines",
+                "--out",
+                "o.jsonl",
+            ),
+            "no text",
+        ),
+        (
+            ("extract", "--engine", "rules", "--schema", "schema.json", "--input", "gold.jsonl", "--out", "gold.jsonl"),
+            "exists already",
+        ),
+        (
+            ("extract", "--engine", "rules", "--schema", "schema.json", "--input", "none.jsonl", "--out", "o.jsonl"),
+            "does not exist",
+        ),
+    ],
+)
+def test_faults_end_in_one_sentence(
+    tmp_path: Path, schema: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    gold(tmp_path / "gold.jsonl")
+    (tmp_path / "empty.txt").write_text("\n")
+    status, _, err = call(capsys, *arguments)
+    assert status == 1
+    line = err.strip().splitlines()[-1]
+    assert words in line
+    assert line.endswith(".")
+    assert "Traceback" not in err
