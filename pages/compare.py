@@ -72,7 +72,7 @@ def _compare(shown: list[session.Place]) -> None:
             else "they name the same model"
         )
         how = "not compared one by one" if lined.lineage == APART else "taken to mean the same"
-        st.caption(f"Expert numbers are {how}, because {why}; “Expert numbers” on the left says otherwise.")
+        st.caption(f"Expert numbers are {how}, because {why}. Choose otherwise under “Expert numbers” on the left.")
     draw(shown, lined, str(state[key("measure")]), saturation=state[key("measure")] == SATURATION)
 
 

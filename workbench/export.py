@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,11 @@ def figure_bytes(figure: Figure, form: str, *, dpi: int = 300) -> bytes:
         raise ExportError(f"A figure is written as {', '.join(FIGURE_FORMATS)}, not '{form}': choose one of them.")
     import matplotlib
 
+    from workbench.figures.paper_fonts import say_missing, use_fallbacks
     from workbench.figures.paper_frame import caption_of
 
     caption = caption_of(figure)
+    say_missing(use_fallbacks(figure))
     metadata = {
         "png": {"Software": None, "Description": caption},
         "pdf": {"CreationDate": None, "Creator": "Unified Workbench", "Producer": None, "Subject": caption},
@@ -76,7 +79,8 @@ def figure_bytes(figure: Figure, form: str, *, dpi: int = 300) -> bytes:
         "svg.hashsalt": "unified-workbench",
     }
     buffer = io.BytesIO()
-    with _RC_LOCK, matplotlib.rc_context(settings):
+    with _RC_LOCK, matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # said once, in a sentence, above
         figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 

@@ -55,7 +55,7 @@ def _experts(place: session.Place, capture: Capture, table: MapTable, selected: 
     )
     if not capture.has("tokens"):
         st.info(
-            "This capture holds counts but no token rows, so the tokens themselves cannot be shown. Record it again without `--no-tokens`."
+            "This capture holds counts but no token rows, so the tokens themselves cannot be shown. Record the files again on Start, which keeps them."
         )
         return
     cell = str(rows["site"].iloc[index]), int(rows["expert"].iloc[index])

@@ -155,12 +155,7 @@ def _drawn(name: str, *, pairs: bool = False) -> tuple[Callable[..., Any], Calla
 
 # ---------------------------------------------------------------------------------------------- answers
 def _say_curve(table: Any) -> str:
-    beyond = np.minimum(1.0, 2 * np.minimum(table.p_low, table.p_high)) <= 0.05 / max(len(table.first), 1)
-    few = table.few[table.first] | table.few[table.second]
-    return (
-        f"At {site_title(table.site)}, {int((beyond & ~few).sum())} of {int((~few).sum())} pairs of groups share fewer or more experts over all sizes of the set than "
-        "exchanged labels give (p ≤ .05 over all pairs); shared experts do not prove shared computation."
-    )
+    return table.summary().replace(f"At {table.site.id}", f"At {site_title(table.site)}", 1)
 
 
 def _largest(value: np.ndarray, few: np.ndarray) -> tuple[int, ...] | None:
@@ -188,8 +183,8 @@ def _say_vocabulary(table: Any) -> str:
     if at is None:
         return NOTHING
     return (
-        f"Experts are bound to words most at {site_title(table.sites[at[0]])}: one expert takes {table.value[at]:.0%} of the tokens of an id on average, "
-        f"shuffled ids give {table.chance[at]:.0%} ({int(table.ids[at]):,} ids)."
+        f"Experts are bound to words most at {site_title(table.sites[at[0]])}: on average one expert takes {table.value[at]:.0%} of a token id's occurrences, "
+        f"where shuffled ids give {table.chance[at]:.0%} ({int(table.ids[at]):,} ids)."
     )
 
 
@@ -218,8 +213,8 @@ def _say_affinity(table: Any) -> str:
     if at is None:
         return "Too few tokens to say: no pair of experts has enough of them."
     return (
-        f"A token of expert **{at[0]}** at {site_title(table.site)} goes to expert **{at[1]}** at {site_title(table.after)} {table.lift[at]:.1f} times as often as if the layers were "
-        f"unrelated; one layer tells {table.information:.2f} bits of the next, shuffled tokens {table.information_null:.2f}."
+        f"A token of expert **{at[0]}** at {site_title(table.site)} goes to expert **{at[1]}** at {site_title(table.after)}, {table.lift[at]:.1f} times as often as if the layers were "
+        f"unrelated; one layer tells {table.information:.2f} bits about the next ({table.information_null:.2f} where tokens are shuffled)."
     )
 
 

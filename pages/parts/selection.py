@@ -122,7 +122,7 @@ def from_address(params: Mapping[str, str], known: Mapping[str, Field]) -> dict[
         if name in params:
             try:
                 chosen[name] = field.read(params[name])
-            except ValueError:
+            except (ValueError, KeyError, StopIteration):  # a link by hand, or of another version
                 continue
     return chosen
 

@@ -57,8 +57,7 @@ def show_tokens(
     _choose_cell(capture, cell)
     if not capture.has("tokens"):
         st.info(
-            "This capture holds counts but no token rows, so the tokens themselves cannot be shown. "
-            "Record it again without `--no-tokens` (in Python: `RoutingProbe(model, tokens=True)`)."
+            "This capture holds counts but no token rows, so the tokens themselves cannot be shown. Record the files again on Start, which keeps them."
         )
         return
     group = _filter(capture, chosen, single_group)

@@ -108,7 +108,7 @@ def test_the_sentence_says_hurts_or_does_not() -> None:
     assert yes.hurts(0) and yes.hurts(1)
     assert "hurts every group more than muting random experts of equal load" in verdict(yes)
     assert no.hurts(0) is False and "does not hurt it more" in verdict(no)
-    assert "95% interval" in verdict(yes) and "4 draws a row, 24 documents" in verdict(yes)
+    assert "95% interval" in verdict(yes) and "4 random sets each, 24 documents" in verdict(yes)
     assert "chosen on the same documents" in verdict(causal_table(made(0.3), separate=False))
     mixed = made(0.3)
     mixed.changed[1] = made(0.0).changed[1]

@@ -200,3 +200,23 @@ def test_verdict_words() -> None:
     assert "cannot be told" in inside and "holds the 0.50 of two random sets" in inside
     assert "avoid" in verdict("X", 0.05, (0.01, 0.08), 900, chance=0.16)
     assert "no number" in verdict("X", float("nan"), (0.0, 0.0), 0)
+
+
+def test_iou_curve_finds_planted_pairs_among_many() -> None:
+    """Ten pairs, corrected: draws must be many enough that a corrected p can be small at all."""
+    logits = np.zeros((1, 5, 20))
+    for group in range(5):
+        logits[0, group, 4 * group : 4 * group + 4] = 4.0
+    apart = make_capture(1, 20, 5, 400, logits=logits)
+    table = iou_curve_table(apart, apart.sites[0].id)
+    assert "10 of 10 pairs" in table.summary() and "(10 less, 0 more" in table.summary()
+    one = np.zeros((1, 5, 20))
+    one[0, 0, :4] = 4.0
+    single = make_capture(1, 20, 5, 400, logits=one)
+    found = iou_curve_table(single, single.sites[0].id)
+    raw = np.minimum(1, 2 * np.minimum(found.p_low, found.p_high))
+    ranked = raw[np.argsort(raw)] * len(raw) / np.arange(1, len(raw) + 1)
+    assert np.sort(found.p_adjusted) == pytest.approx(np.minimum.accumulate(ranked[::-1])[::-1].clip(max=1))
+    assert {(int(a), int(b)) for a, b in zip(found.first, found.second, strict=True) if a == 0} == {
+        (int(found.first[at]), int(found.second[at])) for at in np.flatnonzero(found.p_adjusted <= 0.05) if found.first[at] == 0
+    }  # fmt: skip

@@ -181,3 +181,23 @@ def test_pairs_as_loads_make_them_are_pale(capture: Capture) -> None:
     off = ~np.eye(16, dtype=bool)
     assert np.array_equal(veiled(interactive.coactivation(table, marks=over)), ~band.significant & off & ~band.few)
     drawn(paper.coactivation(table, marks=over))
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+def test_the_colour_bar_of_a_square_map_is_as_high_as_the_map(panels: int) -> None:
+    from workbench.figures import paper, paper_measures
+
+    capture = make_capture(2, 8, 2, 300)
+    sites = [site.id for site in capture.sites][:panels]
+    figures = [paper.coactivation([coactivation_table(capture, site) for site in sites])]
+    if panels == 1:
+        figures.append(paper_measures.affinity(affinity_table(capture, sites[0])))
+    for figure in figures:
+        figure.canvas.draw()
+        maps = [axes for axes in figure.axes if axes.images]
+        bars = [child for axes in maps for child in axes.child_axes]
+        assert len(maps) == len(bars) == panels
+        for axes, bar in zip(maps, bars, strict=True):
+            square, beside = axes.get_window_extent(), bar.get_window_extent()
+            assert (beside.y0, beside.height) == pytest.approx((square.y0, square.height), abs=1)
+            assert square.width == pytest.approx(square.height, rel=0.01) and beside.x0 > square.x1

@@ -171,3 +171,9 @@ def test_a_folder_of_runs_is_opened(dashboard: Dashboard, runs: Path, tmp_path: 
 def test_shipped_runs_draw(dashboard: Dashboard, words: Words) -> None:
     app = dashboard.open("training", run="sample-with-balance-loss")
     assert not app.exception and charts(app) == ["training.chart.overview"] and "step 300 of 300" in words(app)
+
+
+def test_a_view_that_does_not_exist_is_the_default(dashboard: Dashboard, runs: Path) -> None:
+    write(runs / "one")
+    app = dashboard.open("training", view="nonsense", lines="x", measure="y")
+    assert not app.exception and "view" not in app.query_params

@@ -304,7 +304,7 @@ def verdict(table: CausalTable) -> str:
     where = "" if table.separate else "; the experts were chosen on the same documents, which favours the claim"
     return (
         "; ".join(said)
-        + f"{where}; nats a token, {table.draws} draws a row, {int(table.documents.sum()):,} documents. "
+        + f"{where}; nats a token, {table.draws} random sets each, {int(table.documents.sum()):,} documents. "
         + "It does not prove that the group's knowledge sits in these experts: a model trained without them would have put it elsewhere."
     )
 

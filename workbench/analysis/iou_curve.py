@@ -16,8 +16,10 @@ import pandas as pd
 from workbench.analysis.block_counts import Cancelled, Progress, block_counts
 from workbench.analysis.nulls import fixed_load_null, label_null
 from workbench.analysis.overlap import chance_iou
+from workbench.analysis.pvalues import benjamini_hochberg
 from workbench.analysis.select import MIN_EXPECTED, select
 from workbench.analysis.statistics import Statistic, pairs_of
+from workbench.analysis.verdict import SIGNIFICANT
 from workbench.analysis.words import few_phrase, groups_phrase, phase_phrase
 from workbench.capture import Capture, CaptureError, Group, Site
 
@@ -29,7 +31,7 @@ class IouCurveTable:
     Attributes:
         size: int64 [M], experts in a top set, 1 to E (fewer where fewer were used at all); q = size / E.
         iou, chance, null_mean, null_low, null_high: float64 [P, M].
-        area, area_chance, area_null, p_low, p_high: float64 [P]; p that the area is as low (high) under the null.
+        area, area_chance, area_null, p_low, p_high: float64 [P]; p that the area is as low (high) under the null. null_words: what the null does.
         first, second: int64 [P], groups of each pair. n: int64 [G]. few: bool [G].
     """
 
@@ -52,8 +54,29 @@ class IouCurveTable:
     n: np.ndarray
     few: np.ndarray
     draws: int
+    null_words: str
     all_groups: tuple[Group, ...]
     caption: str
+
+    @property
+    def p_adjusted(self) -> np.ndarray:
+        """float64 [P]: two-sided p of the area, corrected over pairs (Benjamini-Hochberg); NaN where a group has few tokens."""
+        few = self.few[self.first] | self.few[self.second]
+        both = np.minimum(1.0, 2 * np.minimum(self.p_low, self.p_high))
+        return benjamini_hochberg(np.where(few, np.nan, both))
+
+    def summary(self) -> str:
+        """One sentence: how many pairs of groups overlap as exchanged labels would not, and what that supports."""
+        tested = np.isfinite(self.p_adjusted)
+        if not tested.any():
+            return "Too few tokens to say whether groups share experts."
+        found = tested & (np.nan_to_num(self.p_adjusted, nan=1.0) <= SIGNIFICANT)
+        fewer = int((found & (self.area < self.area_null)).sum())
+        more = int(found.sum()) - fewer
+        return (
+            f"At {self.site.id}, {fewer + more} of {int(tested.sum())} pairs of groups overlap otherwise than {self.null_words} gives, over all sizes of the "
+            f"set together ({fewer} less, {more} more; corrected p at most {SIGNIFICANT:g}); shared experts do not prove shared computation."
+        )
 
     def pairs_with(self, group: str) -> list[int]:
         """Places of the pairs that hold a group."""
@@ -120,7 +143,7 @@ def iou_curve_table(
     phase: str | None = None,
     *,
     null: Literal["labels", "fixed load"] = "labels",
-    draws: int = 200,
+    draws: int = 1000,
     seed: int = 0,
     min_expected: float = MIN_EXPECTED,
     progress: Progress | None = None,
@@ -155,7 +178,7 @@ def iou_curve_table(
     steer: dict[str, Any] = {"draws": draws, "seed": seed, "progress": progress, "cancelled": cancelled}
     blocks = block_counts(capture, site, groups, phase, min_expected)
     band = label_null(capture, blocks, how, **steer) if null == "labels" else fixed_load_null(blocks, how, **steer)
-    words = "labels of groups exchanged" if null == "labels" else "both groups drew from the site's own load"
+    words = "exchanging the labels of groups" if null == "labels" else "drawing both groups from the site's own load"
     return IouCurveTable(
         site=chosen.sites[0],
         groups=chosen.groups,
@@ -176,10 +199,11 @@ def iou_curve_table(
         n=chosen.tokens[0],
         few=chosen.few[0],
         draws=draws,
+        null_words=words,
         all_groups=chosen.all_groups,
         caption=(
             f"Intersection over union of two groups' most used experts by size of the set at site {chosen.sites[0].id}; "
-            f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}; dotted: two random sets; band: {words} "
+            f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}; dotted: two random sets; band: what {words} gives "
             f"({draws} draws){few_phrase(chosen.few, min_expected)}; shared experts do not prove shared computation."
         ),
     )

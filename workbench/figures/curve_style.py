@@ -5,8 +5,8 @@ from __future__ import annotations
 from workbench.analysis.curves import ALL, CurvesTable
 from workbench.figures.style import MODALITY_COLOURS, NEUTRAL, PALETTE, group_styles
 
-# From the first layer to the last: violet to pale, none of the palette's colours, readable on white and on dark.
-LAYERS = ("#4A1486", "#6A51A3", "#807DBA", "#9E9AC8", "#BCA0D0", "#D58FC0", "#E377A8", "#E85F8A")
+# From the first layer to the last: violet to pink, none of the palette's colours, readable on white and on dark.
+LAYERS = ("#7A5BD0", "#8A6FCB", "#9A80C9", "#AC86C4", "#BE83BC", "#D07CB0", "#E070A0", "#E85F8A")
 INK = "#5B6470"  # the whole beside its parts: readable on white and on dark
 RUN_DASHES = ("solid", "dot", "dash", "dashdot")
 

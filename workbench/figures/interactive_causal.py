@@ -51,7 +51,7 @@ def causal(table: CausalTable) -> go.Figure:
         figure.update_xaxes(title_text="nats a token", zeroline=False, row=1, col=columns)
     figure.update_yaxes(autorange="reversed", tickvals=list(range(len(names))), ticktext=names)
     figure.update_yaxes(title_text="muted: favourites of", row=1, col=1)
-    figure.update_layout(height=190 + 34 * max(len(names), 3), margin={"t": 50, "b": 40}, showlegend=False)
+    figure.update_layout(height=230 + 34 * max(len(names), 3), margin={"t": 92, "b": 40}, showlegend=False)
     figure.update_annotations(font_size=13)
     return figure
 
@@ -78,7 +78,7 @@ def _square(table: CausalTable, estimate: Estimate, names: list[str], with_bar: 
         zmin=scale.low,
         zmax=scale.high,
         colorscale=[[place / (len(scale.colours) - 1), colour] for place, colour in enumerate(scale.colours)],
-        colorbar={"title": scale.title, "tickvals": list(scale.ticks), "ticktext": list(scale.labels), "orientation": "h", "y": 1.22, "len": 0.5, "thickness": 10, "title_side": "top"},
+        colorbar={"title": scale.title, "tickvals": list(scale.ticks), "ticktext": list(scale.labels), "orientation": "h", "y": 1.14, "yanchor": "bottom", "len": 0.5, "thickness": 10, "title_side": "top"},
         showscale=with_bar,
         customdata=says,
         texttemplate=None if many else "%{z:+.2f}",

@@ -38,8 +38,8 @@ def curves(table: CurvesTable, *, columns: int | None = None) -> go.Figure:
         rows=rows,
         cols=wide,
         subplot_titles=[escape(panel.title) for panel in table.panels],
-        horizontal_spacing=0.07 if wide > 1 else 0,
-        vertical_spacing=0.2 / rows if rows > 1 else 0,
+        horizontal_spacing=0.1 if wide > 1 else 0,
+        vertical_spacing=0.3 / rows if rows > 1 else 0,
     )
     colours = line_colours(table)
     shown: set[str] = set()
@@ -89,7 +89,7 @@ def curves(table: CurvesTable, *, columns: int | None = None) -> go.Figure:
             look = {"color": NEUTRAL, "dash": run_dash(table, run, ""), "width": 2}
             figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", name=escape(run), line=look), row=1, col=1)
     figure.update_layout(
-        height=rows * PANEL_HEIGHT + 130,
+        height=rows * PANEL_HEIGHT + 150,
         margin={"l": 60, "r": 20, "t": 40, "b": 90},
         hovermode="closest",
         legend={"orientation": "h", "y": -0.24 / rows, "yanchor": "top", "x": 0},

@@ -35,7 +35,9 @@ def site_lines(drawn: SiteLines, *, height: int = 460) -> go.Figure:
         hovermode="closest",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         xaxis={
-            "title": {"text": f"{escape(site_axis(drawn.sites))}<br><sup>{escape(drawn.note)}</sup>"},
+            "title": {
+                "text": f"{escape(site_axis(drawn.sites))}<br><span style='font-size:12px'>{escape(drawn.note)}</span>"
+            },
             "tickvals": places[shown].tolist(),
             "ticktext": [escape(labels[at]) for at in shown],
             "range": [-0.5, float(places.max()) + 0.5],

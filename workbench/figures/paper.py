@@ -304,7 +304,7 @@ def coactivation(
         )
     columns = len(tables)
     figure = new_figure(
-        4.6 if columns == 1 else 3.4 * columns, 4.2 if columns == 1 else 3.3, coactivation_caption(tables)
+        4.6 if columns == 1 else 3.4 * columns, 3.85 if columns == 1 else 2.9, coactivation_caption(tables)
     )
     grid = figure.subplots(1, columns, squeeze=False)
     for number, (axes, part) in enumerate(zip(grid[0], tables, strict=True)):

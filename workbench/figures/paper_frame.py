@@ -103,8 +103,12 @@ def cover_legend(figure: Figure, kinds: Sequence[str], pale: str | None = None) 
 
 
 def colour_bar(figure: Figure, image: AxesImage, axes: Sequence[Axes], scale: Scale, aspect: float = 30) -> Axes:
-    """A colour bar with the scale's own ticks; returns its axes."""
-    bar = figure.colorbar(image, ax=list(axes), pad=0.015, aspect=aspect, fraction=0.05)
+    """A colour bar with the scale's own ticks; returns its axes. Beside a single square map it is as high as the map."""
+    if len(axes) == 1 and axes[0].get_aspect() != "auto":
+        # A square map is lower than the place that the layout gives it; a bar inside the axes follows the map, not the place.
+        bar = figure.colorbar(image, cax=axes[0].inset_axes((1.03, 0.0, 0.035, 1.0)))
+    else:
+        bar = figure.colorbar(image, ax=list(axes), pad=0.015, aspect=aspect, fraction=0.05)
     bar.set_ticks(list(scale.ticks), labels=[plain(label) for label in scale.labels])
     bar.ax.tick_params(labelsize=SMALL, width=0.5, length=2)
     bar.set_label(plain(scale.title), fontsize=NORMAL)

@@ -67,7 +67,7 @@ def affinity(table: AffinityTable, *, limit: float = 3.0) -> Figure:
     """log2 of lift between the experts of two following sites; few tokens grey."""
     scale = affinity_scale(table, limit)
     scale = replace(scale, colour=np.where(table.few, np.nan, scale.colour))
-    figure = new_figure(4.6, 4.3, table.caption)
+    figure = new_figure(4.6, 3.85, table.caption)
     axes = figure.subplots()
     axes.set_facecolor(FEW_COLOUR)
     image = cells(axes, scale, aspect="equal")
