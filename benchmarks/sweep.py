@@ -10,9 +10,6 @@ Method. In every round both sides run once, in an order drawn anew, and the rati
 the process (wall time is given beside it), so that neighbours on the machine disturb it less. The figure is the median ratio.
 Where layers run on a GPU, only the wall time means anything. The one-time check of the sharing (a few plain passes over one
 batch) counts as the shared side's.
-
-Then the clock: one sub-model is measured twice, as two entries of the same interleaved rounds on gathered weights, and once
-more in a second run after the first. The two medians must lie within each other's 95 % interval, or the table says no.
 """
 
 from __future__ import annotations
@@ -30,7 +27,6 @@ import numpy as np
 import torch
 
 from probes import Plan, SubModel, SubModelError
-from workbench.elastic.latency import Gathered, LatencyOptions, Quantiles, Timing, measure, quantiles, visits
 from workbench.elastic.shared import SharedRunner
 from workbench.elastic.texts import Scores, Texts, read_texts
 from workbench.inputs import InputOptions, read_documents
@@ -97,43 +93,12 @@ def compare(model: Any, plans: list[Plan], texts: Texts, rounds: int, seed: int)
     }  # fmt: skip
 
 
-def clock_twice(model: Any, texts: Texts, options: LatencyOptions) -> dict[str, Any]:
-    """One sub-model as two entries of one run, and again in a second run."""
-    plan = SubModel(top_k=1).plan(model)
-    plans = {"first": plan, "second": plan, "whole": SubModel().plan(model)}
-    every = torch.cat([batch.words() for batch in texts.batches])
-    ids = every[: options.batch * options.length].view(options.batch, -1).to(model.device)
-    found: list[dict[str, Quantiles]] = []
-    for _ in range(2):
-        timings: dict[str, list[Timing]] = {key: [] for key in plans}
-        measure(
-            Gathered(model, plans), ids, options, list(visits(list(plans), options)),
-            lambda number, key, timing, kept=timings: kept[key].append(timing), lambda key, why: None, lambda: False,
-        )  # fmt: skip
-        spread = {key: quantiles([list(one.decode) for one in own]) for key, own in timings.items()}
-        found.append({key: one for key, one in spread.items() if one is not None})
-    pairs = {
-        "two entries of one run": (found[0]["first"], found[0]["second"]),
-        "two runs": (found[0]["first"], found[1]["first"]),
-    }
-    return {
-        name: {
-            "p50_ms": [round(one.p50, 3), round(two.p50, 3)],
-            "interval_ms": [[round(one.low, 3), round(one.high, 3)], [round(two.low, 3), round(two.high, 3)]],
-            "agree": bool(one.low <= two.p50 <= one.high or two.low <= one.p50 <= two.high),
-            "samples": one.n,
-        }
-        for name, (one, two) in pairs.items()
-    }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="kinds-moe")
     parser.add_argument("--documents", type=int, default=10)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--clock-rounds", type=int, default=20)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="only the last line")
@@ -150,7 +115,6 @@ def main() -> int:
         "model": loaded.info.id, "device": str(model.device), "processor": platform.machine(), "torch": torch.__version__, "threads": 1,
         "sub_models": len(plans), "documents": texts.documents, "tokens": int(texts.tokens.sum()),
         **compare(model, plans, texts, given.rounds, given.seed),
-        "clock": clock_twice(model, texts, LatencyOptions(length=64, steps=8, rounds=given.clock_rounds)),
     }  # fmt: skip
     if not given.json:
         print(
@@ -165,10 +129,6 @@ def main() -> int:
         print(
             f"  numbers                   equal to the last bit; aim of {AIM:.2f} {'met' if result['aim_met'] else 'NOT met'}"
         )
-        for name, one in result["clock"].items():
-            print(
-                f"  clock, {name:<22} {one['p50_ms']} ms, intervals {one['interval_ms']}: {'agree' if one['agree'] else 'DO NOT agree'}"
-            )
     print(json.dumps(result))
     return 0
 

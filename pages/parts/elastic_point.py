@@ -82,6 +82,10 @@ def _numbers(row: Any) -> pd.DataFrame:
         ("Parameters active", value("parameters_active", 1e6, "million")),
         ("A written token, median", value("decode_ms_p50", 1, "ms", "decode_ms_low", "decode_ms_high")),
         ("A written token, 90 %", value("decode_ms_p90", 1, "ms")),
+        (
+            "A written token, of the whole model's time",
+            value("decode_of_full", 1, "", "decode_of_full_low", "decode_of_full_high"),
+        ),
         ("Reading the prompt, median", value("prefill_ms_p50", 1, "ms", "prefill_ms_low", "prefill_ms_high")),
         ("Speed of writing", value("decode_tokens_a_second", 1, "tokens/s")),
         ("Peak memory", value("memory_bytes", 1e6, "MB")),

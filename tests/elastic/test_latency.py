@@ -21,6 +21,7 @@ from workbench.elastic.latency import (
     gatherable,
     measure,
     quantiles,
+    shares,
     time_visit,
     visits,
 )
@@ -52,6 +53,24 @@ def test_quantiles_are_numpys_and_the_interval_is_over_rounds() -> None:
     one = quantiles([[3.0, 4.0]])
     assert one is not None and np.isnan(one.low) and one.p50 == 3.5
     assert quantiles([]) is None and quantiles([[]]) is None
+
+
+def test_shares_of_the_whole_models_time_are_taken_round_by_round() -> None:
+    generator = np.random.default_rng(2)
+    load = np.repeat((1.0, 3.0), 10)  # the machine slows down in the middle
+    whole = {number: list(20 * load[number] * generator.normal(1, 0.01, 5)) for number in range(20)}
+    own = {number: list(8 * load[number] * generator.normal(1, 0.01, 5)) for number in range(20)}
+    found = shares(own, whole, seed=3)
+    assert found is not None and found.n == 20
+    assert found.p50 == pytest.approx(0.4, rel=0.01) and found.low < found.p50 < found.high < 0.42
+    by_hand = [np.median(own[number]) / np.median(whole[number]) for number in range(20)]
+    assert found.p50 == np.median(by_hand)
+    draws = [np.median(generator.choice(by_hand, 20)) for _ in range(4000)]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, (0.025, 0.975))), rel=0.01)
+    # Only rounds that have both count; without any there is no share.
+    part = shares({0: own[0], 1: own[1]}, {1: whole[1], 2: whole[2]})
+    assert part is not None and (part.n, part.p50) == (1, by_hand[1]) and np.isnan(part.low)
+    assert shares({0: own[0]}, {}) is None
 
 
 def test_rounds_are_interleaved_and_each_has_its_own_order() -> None:

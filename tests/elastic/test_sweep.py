@@ -113,6 +113,8 @@ def test_cost_and_speed_are_of_gathered_weights(loaded: LoadedModel, tmp_path: P
         and (rows["decode_ms_n"] == 4).all()
     )
     assert (rows["prefill_ms_p50"] > 0).all() and (rows["decode_ms_p90"] >= rows["decode_ms_p50"]).all()
+    assert rows.loc["full", "decode_of_full"] == rows.loc["full", "prefill_of_full"] == 1
+    assert (rows["decode_of_full_low"] <= rows["decode_of_full"]).all() and (rows["decode_of_full"] > 0).all()
     expected = 1000 / rows["decode_ms_p50"]
     np.testing.assert_allclose(rows["decode_tokens_a_second"], expected)
     # The bytes of the weights, as the memory watch sees them on the gathered model, are those of the parameter count.

@@ -20,6 +20,7 @@ from workbench.capture.errors import CaptureError, reason
 from workbench.capture.schema import CURVE_FILE
 
 DOCUMENTS_FILE = "documents.parquet"
+TIMES = ("_ms_p50", "_of_full")  # endings of the columns that are times
 EVERY = "all inputs"  # the group that pools all groups
 RESAMPLES = 1000
 REQUIRED = ("sub_model", "layers", "experts", "top_k", "full", "parameters_stored", "parameters_active", "quality")
@@ -38,6 +39,12 @@ class Cost(NamedTuple):
 COSTS: dict[str, Cost] = {
     "decode_ms_p50": Cost("Time to write a token", "ms", 1.0, "decode_ms_low", "decode_ms_high"),
     "prefill_ms_p50": Cost("Time to read the prompt", "ms", 1.0, "prefill_ms_low", "prefill_ms_high"),
+    "decode_of_full": Cost(
+        "Time to write a token", "of the whole model's", 1.0, "decode_of_full_low", "decode_of_full_high"
+    ),
+    "prefill_of_full": Cost(
+        "Time to read the prompt", "of the whole model's", 1.0, "prefill_of_full_low", "prefill_of_full_high"
+    ),
     "parameters_active": Cost("Active parameters", "million", 1e6),
     "parameters_stored": Cost("Stored parameters", "million", 1e6),
     "bytes_stored": Cost("Weights", "MB", 1e6),
@@ -240,11 +247,11 @@ def _caption(curve: Curve, both: pd.DataFrame, cost: str, measure: str, group: s
     device = ", ".join(dict.fromkeys(str(name) for name in both.get("device", []) if name))
     clock = (
         f", cost measured on {device} with weights gathered"
-        if cost.endswith(("_p50", "memory_bytes")) and device
+        if cost.endswith((*TIMES, "memory_bytes")) and device
         else ""
     )
     missing = f", {left} sub-models without such a number are not shown" if left else ""
-    bars = "over documents, those of times over rounds" if cost.endswith("_p50") else "over documents"
+    bars = "over documents, those of times over rounds" if cost.endswith(TIMES) else "over documents"
     return (
         f"Each point is a sub-model cut from the same weights without further training: {measure} on {documents} documents ({group}), bars are 95 % "
         f"intervals {bars}{clock}{missing}; it does not show what training could recover, nor other texts."

@@ -15,8 +15,8 @@ from workbench.analysis.curve import DOCUMENTS_FILE, EVERY, draws, interval
 from workbench.capture.schema import CURVE_FILE
 from workbench.capture.write import write_error
 from workbench.elastic.journal import Found
-from workbench.elastic.latency import LatencyOptions, Quantiles, quantiles
-from workbench.elastic.points import Point
+from workbench.elastic.latency import LatencyOptions, Quantiles, quantiles, shares
+from workbench.elastic.points import FULL, Point
 from workbench.elastic.texts import Texts
 
 if TYPE_CHECKING:
@@ -151,10 +151,13 @@ def _tasks(found: Found, key: str) -> list[dict[str, Any]]:
 def _speed(found: Found, key: str, about: About) -> dict[str, Any]:
     """Latency and memory, measured on gathered weights; nothing but the reason where they were not gathered."""
     options = about.latency
-    timings = found.timings.get(key, {})
+    timings, whole = found.timings.get(key, {}), found.timings.get(FULL, {})
     prefill = quantiles([[one] for one, _ in timings.values()], about.seed)
     decode = quantiles([many for _, many in timings.values()], about.seed)
     memory = found.memory.get(key)
+    of_full = {
+        name: shares(_samples(timings, name), _samples(whole, name), about.seed) for name in ("prefill", "decode")
+    }
     reason = found.masked.get(key)
     gathered = reason is None and (bool(timings) or memory is not None)
     if reason is None and not gathered:
@@ -164,6 +167,11 @@ def _speed(found: Found, key: str, about: About) -> dict[str, Any]:
         "masked_because": None if gathered else reason,
         **_named("prefill_ms", prefill if gathered else None),
         **_named("decode_ms", decode if gathered else None),
+        **{
+            f"{name}_of_full{part}": value
+            for name, share in of_full.items()
+            for part, value in _ends(share if gathered else None)
+        },
         "prefill_tokens_a_second": options.batch * options.length / prefill.p50 * 1e3 if gathered and prefill else None,
         "decode_tokens_a_second": options.batch / decode.p50 * 1e3 if gathered and decode else None,
         "memory_bytes": memory["weights"] + memory["other"] if gathered and memory else None,
@@ -173,6 +181,17 @@ def _speed(found: Found, key: str, about: About) -> dict[str, Any]:
         "latency_length": options.length,
         "latency_rounds": len(timings) if gathered else 0,
     }
+
+
+def _samples(timings: Mapping[int, tuple[float, list[float]]], name: str) -> dict[int, list[float]]:
+    """Round -> milliseconds of the prefill, or of the decode steps."""
+    return {number: [prefill] if name == "prefill" else decode for number, (prefill, decode) in timings.items()}
+
+
+def _ends(found: Quantiles | None) -> list[tuple[str, float | None]]:
+    """Endings of the columns of a median with its interval."""
+    low, high = (found.low, found.high) if found and not np.isnan(found.low) else (None, None)
+    return [("", found.p50 if found else None), ("_low", low), ("_high", high)]
 
 
 def _named(name: str, found: Quantiles | None) -> dict[str, Any]:
@@ -206,6 +225,7 @@ def schema() -> pa.Schema:
             ("documents", whole), ("tokens", whole), ("quality", pa.list_(quality)),
             ("measured", text), ("masked_because", text),
             *speed, ("prefill_ms_n", whole), ("decode_ms_n", whole),
+            *((f"{name}_of_full{part}", real) for name in ("prefill", "decode") for part in ("", "_low", "_high")),
             ("prefill_tokens_a_second", real), ("decode_tokens_a_second", real),
             ("memory_bytes", whole), ("memory_weights", whole), ("memory_by", text),
             *((name, whole) for name in ("latency_batch", "latency_length", "latency_rounds")),

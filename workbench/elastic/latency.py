@@ -4,6 +4,10 @@ Every round visits all sub-models in an order drawn anew, so that a slow drift o
 visit warms up, waits for the device, then times one prefill and a number of decode steps. An interval comes from drawing
 rounds anew: samples of one round share the state that the machine was in.
 
+Milliseconds hold for the machine as it was during the rounds: nothing measured within a run tells how busy it will be in the
+next one, and no way of drawing rounds mends that (blocks of rounds were tried, `python -m benchmarks.clock`). What carries over
+is a sub-model's time as a share of the whole model's in the same round, so that is given too.
+
 Letters: B rows, T tokens of the prompt, R rounds, N decode steps of a round.
 """
 
@@ -218,7 +222,7 @@ def quantiles(rounds: Sequence[Sequence[float]], seed: int = 0) -> Quantiles | N
     if not full:
         return None
     every = np.concatenate(full)
-    low = high = float("nan")
+    low = high = float("nan")  # one round says nothing of its like
     if len(full) > 1:
         owner = np.repeat(np.arange(len(full)), [len(samples) for samples in full])
         weights = resample_weights(len(full), RESAMPLES, seed)
@@ -229,3 +233,17 @@ def quantiles(rounds: Sequence[Sequence[float]], seed: int = 0) -> Quantiles | N
         middle = (every[order][lower] + every[order][upper]) / 2  # the median, as numpy takes it
         low, high = (float(end) for end in np.quantile(middle, (0.025, 0.975)))
     return Quantiles(float(np.median(every)), float(np.quantile(every, 0.9)), low, high, len(every))
+
+
+def shares(own: Mapping[int, Sequence[float]], whole: Mapping[int, Sequence[float]], seed: int = 0) -> Quantiles | None:
+    """A sub-model's time as a share of the whole model's: of each round that has both, median over median; None without such a round.
+
+    Args:
+        own, whole: round -> milliseconds.
+        seed: of the resampling.
+
+    Returns:
+        p50, p90 over rounds, and the 95 % interval of p50 over rounds.
+    """
+    both = [number for number in own if len(own[number]) and len(whole.get(number, ()))]
+    return quantiles([[float(np.median(own[number]) / np.median(whole[number]))] for number in sorted(both)], seed)

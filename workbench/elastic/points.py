@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from probes import Plan, SubModel
 
 ALL = "all"
+FULL = "full"  # key of the whole model
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def make_points(
     from probes import SubModel, SubModelError
 
     full = SubModel().plan(model)
-    points: dict[Any, Point] = {_identity(full): Point("full", SubModel(), full, ALL, ALL, ALL, True)}
+    points: dict[Any, Point] = {_identity(full): Point(FULL, SubModel(), full, ALL, ALL, ALL, True)}
     left_out: dict[str, str] = {}
     for sub in [*listed, *wanted]:
         ranking = ranking_of(sub)
