@@ -59,9 +59,9 @@ class Recipe:
     samples: dict[str, int] = field(
         default_factory=lambda: {
             "text": 3,
-            "image_to_word": 14,
-            "speech_to_word": 10,
-            "clip_to_caption": 6,
+            "image_to_word": 24,
+            "speech_to_word": 8,
+            "clip_to_caption": 8,
             "word_to_image": 14,
             "word_to_speech": 12,
             "caption_to_clip": 4,
