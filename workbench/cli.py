@@ -26,6 +26,7 @@ from workbench.commands import (
     info,
     models,
     pictures,
+    train,
     unified,
 )
 from workbench.commands.output import fail
@@ -61,6 +62,7 @@ cli.command("carve")(elastic.carve)
 cli.command("budget")(elastic.budget)
 cli.command("extract")(extract.extract)
 cli.command("evaluate")(extract.evaluate)
+cli.command("train")(train.train)
 cli.command("doctor")(doctor.doctor)
 cli.add_typer(unified.unified, name="unified")
 

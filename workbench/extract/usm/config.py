@@ -1,0 +1,59 @@
+"""Sizes and choices of a USM model, in the form of a transformers configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+LINKS = ("H2T", "H2H", "T2T", "L2H", "L2T", "H2L", "T2L")
+
+
+class UsmConfig(PretrainedConfig):
+    """Configuration of a USM model.
+
+    Args:
+        encoder: the configuration of its transformers encoder, as a dictionary.
+        head_size: numbers a token's or label's side of a link has.
+        rotary_base: base of the rotary angles.
+        shapes: whether the shape of words (capitals, digits) is added to the input: for encoders with an uncased vocabulary.
+        labels_see_text: whether labels attend to the text; they never see each other.
+        max_label: pieces of a label with its description; what is longer is cut.
+        window: pieces of text in one pass. overlap: pieces that neighbouring windows share.
+        max_labels: labels in one pass.
+        decoding: what was learnt on development data about reading results off the links (`decode.Reading`, as JSON).
+    """
+
+    model_type = "usm"
+
+    def __init__(
+        self,
+        encoder: dict[str, Any] | None = None,
+        head_size: int = 64,
+        rotary_base: float = 10_000.0,
+        shapes: bool = True,
+        labels_see_text: bool = True,
+        max_label: int = 24,
+        window: int = 128,
+        overlap: int = 32,
+        max_labels: int = 32,
+        decoding: dict[str, Any] | None = None,
+        **others: Any,
+    ) -> None:
+        super().__init__(**others)
+        self.encoder = encoder or {}
+        self.head_size = head_size
+        self.rotary_base = rotary_base
+        self.shapes = shapes
+        self.labels_see_text = labels_see_text
+        self.max_label = max_label
+        self.window = window
+        self.overlap = overlap
+        self.max_labels = max_labels
+        self.decoding = decoding or {}
+
+    def encoder_config(self) -> PretrainedConfig:
+        """The configuration of the encoder as transformers' own class."""
+        values = dict(self.encoder)
+        made: PretrainedConfig = AutoConfig.for_model(values.pop("model_type"), **values)
+        return made

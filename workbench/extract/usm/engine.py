@@ -1,0 +1,165 @@
+"""The engine `usm`: a loaded model behind the engine protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workbench.capture.errors import reason
+from workbench.extract.errors import EngineError
+from workbench.extract.extraction import FLOOR, Evidence, Extraction
+from workbench.extract.records import Document, Event, Relation, Span
+from workbench.extract.schema import Schema
+from workbench.extract.usm.model import UsmModel
+from workbench.extract.usm.passes import Found, Passes, Window, results
+from workbench.extract.usm.pieces import encode_texts
+from workbench.extract.usm.plan import blocks, windows
+from workbench.extract.usm.reading import MODES, Reading
+from workbench.extract.usm.weights import load_model
+
+WINDOWS_AT_ONCE = 64  # windows whose link scores are held together
+
+
+class UsmEngine:
+    """USM.
+
+    Args:
+        model, tokenizer: as `load_model` gives them.
+        source: what was loaded, for people.
+        decoding: "auto" (what did best on development data), "strict" (every link above 0, the paper's rule) or "mean".
+    """
+
+    name = "usm"
+
+    def __init__(self, model: UsmModel, tokenizer: Any, source: str = "", decoding: str = "auto") -> None:
+        if decoding not in ("auto", *MODES):
+            raise EngineError(
+                f"USM reads results by auto, {' or '.join(MODES)}, not by '{decoding}': choose one of them."
+            )
+        self.usm, self.tokenizer = model, tokenizer
+        self.model, self.device = source, str(model.device)
+        self.reading = Reading.from_json(model.config.decoding).of(decoding)
+        self.passes = Passes(model, tokenizer)
+
+    @classmethod
+    def load(
+        cls, model: str | None, device: str = "auto", decoding: str = "auto", attention: str = "eager"
+    ) -> UsmEngine:
+        """Load a folder or a hub id.
+
+        Raises:
+            EngineError: there is no USM model, or the device is not there.
+        """
+        if model is None:
+            raise EngineError("Name the USM model to load: a folder that `workbench train` wrote, or a hub id.")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        folder = Path(model)
+        if not folder.is_dir():
+            folder = _from_hub(model)
+        try:
+            loaded, tokenizer = load_model(folder, device, attention)
+        except (RuntimeError, AssertionError) as fault:
+            raise EngineError(
+                f"The device '{device}' cannot be used ({reason(fault)}): choose another one, for instance cpu."
+            ) from None
+        return cls(loaded, tokenizer, Path(model).name if Path(model).is_dir() else model, decoding)
+
+    def extract(
+        self,
+        texts: Sequence[str],
+        schema: Schema | Mapping[str, Any],
+        demonstrations: Sequence[Document] = (),
+        *,
+        batch_size: int = 8,
+        progress: Callable[[int], None] | None = None,
+        stopped: Callable[[], bool] | None = None,
+    ) -> list[Extraction]:
+        """Candidates of every text, in order; see `workbench.extract.engines.Engine.extract`."""
+        if demonstrations:
+            raise EngineError(
+                "USM does not learn from examples in context: leave the demonstrations out, or fine-tune it with `workbench train`."
+            )
+        wanted = Schema.read(schema)
+        whole = wanted.expanded()
+        plan = blocks(whole, self.usm.config.max_labels)
+        done: list[Extraction] = []
+        for at in range(0, len(texts), max(1, batch_size)):
+            if stopped is not None and stopped():
+                break
+            group = texts[at : at + max(1, batch_size)]
+            cut = self.windows(group)
+            found = {number: Found() for number in range(len(group))}
+            for start in range(0, len(cut), WINDOWS_AT_ONCE):
+                part = self.passes.run(
+                    cut[start : start + WINDOWS_AT_ONCE], plan, whole, self.reading, batch_size, stopped
+                )
+                for number, each in part.items():
+                    for table in ("entities", "triggers", "relations", "arguments"):
+                        into = getattr(found[number], table)
+                        for key, value in getattr(each, table).items():
+                            into[key] = max(value, into.get(key, value))
+            if stopped is not None and stopped():
+                break  # the passes of this group may be incomplete
+            for number, text in enumerate(group):
+                done.append(self._extraction(text, whole, found[number], sum(w.text == number for w in cut), len(plan)))
+            if progress is not None:
+                progress(len(done))
+        return done
+
+    def windows(self, texts: Sequence[str]) -> list[Window]:
+        """Every window of some texts."""
+        config = self.usm.config
+        return [
+            Window(number, pieces.cut(first, stop), first > 0, stop < len(pieces))
+            for number, pieces in enumerate(encode_texts(self.tokenizer, texts))
+            for first, stop in windows(pieces, config.window, config.overlap)
+        ]
+
+    def explain(
+        self,
+        text: str,
+        schema: Schema | Mapping[str, Any],
+        item: Span | Relation | Event,
+        demonstrations: Sequence[Document] = (),
+        *,
+        layer: int | None = None,
+        heads: Sequence[int] | None = None,
+    ) -> Evidence:
+        """Links, attention and experts behind one result; see `workbench.extract.engines.Engine.explain`."""
+        from workbench.extract.usm.explain import explain
+
+        return explain(self, text, Schema.read(schema).expanded(), item, layer, heads)
+
+    def _extraction(self, text: str, schema: Schema, found: Found, parts: int, passes: int) -> Extraction:
+        notes = []
+        if parts > 1:
+            notes.append(
+                f"The text was read in {parts} overlapping windows of {self.usm.config.window} pieces: a relation or argument across more than one window is not found."
+            )
+        if passes > 1:
+            notes.append(f"The schema was asked in {passes} passes of at most {self.usm.config.max_labels} labels.")
+        return Extraction(
+            text=text,
+            wanted=schema,
+            floor=FLOOR,
+            threshold=round(self.reading.threshold, 4),
+            calibrated=self.reading.calibrated,
+            notes=tuple(notes),
+            **results(found, schema, self.reading),
+        )
+
+
+def _from_hub(model: str) -> Path:
+    """The folder of a model on the hub."""
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as fault:  # the hub's client raises many kinds
+        raise EngineError(
+            f"There is no USM model '{model}', neither as a folder nor on the hub ({reason(fault)}): check the name."
+        ) from None

@@ -1,0 +1,203 @@
+"""What stands behind one result of USM: its links, the attention of its pieces, and the experts where the encoder has some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from probes.attention import attention_rows
+from probes.errors import ProbeError
+from workbench.extract.errors import EngineError
+from workbench.extract.extraction import Attention, Evidence, Link, Place
+from workbench.extract.records import Argument, Event, Relation, Span
+from workbench.extract.schema import Schema
+from workbench.extract.usm.batch import Batch, Sample, make_batch
+from workbench.extract.usm.decode import LinkScores, mention_links, pair_links
+from workbench.extract.usm.links import Pair
+from workbench.extract.usm.passes import Window
+from workbench.extract.usm.plan import Block, blocks
+
+if TYPE_CHECKING:
+    from workbench.extract.usm.engine import UsmEngine
+
+_CAUTION = (
+    "Links and attention show what the model computed, not why the statement is true; attention is no measure of importance, and a weak link "
+    "alone does not make a result wrong."
+)
+
+
+def explain(
+    engine: UsmEngine,
+    text: str,
+    schema: Schema,
+    item: Span | Relation | Event,
+    layer: int | None,
+    heads: Sequence[int] | None,
+) -> Evidence:
+    """The evidence of one result; one more pass over the window and labels that hold it.
+
+    Raises:
+        EngineError: the text or schema does not hold the item.
+    """
+    block = _block(blocks(schema, engine.usm.config.max_labels), item)
+    spans = _spans(item)
+    window = _window(engine.windows([text]), spans)
+    at = {span: _pieces(window, span) for span in spans}
+    sample = engine.passes.sample(window.pieces, block)
+    batch = make_batch([sample], *engine.passes.special).to(engine.usm.device)
+    with torch.inference_mode():
+        scores = LinkScores.of(engine.usm(batch).of(0), len(window.pieces), len(sample.labels))
+    shown = _Shown(text, window, block, scores, sample)
+    rows = sorted({piece for first, last in at.values() for piece in range(first, last + 1)})
+    attention, refused = _attention(engine, batch, shown, rows, layer, heads)
+    return Evidence(
+        item=item,
+        links=tuple(_links(item, at, shown)),
+        attention=attention,
+        attention_refused=refused,
+        caution=_CAUTION,
+    )
+
+
+class _Shown:
+    """Names for the places of one pass."""
+
+    def __init__(self, text: str, window: Window, block: Block, scores: LinkScores, sample: Sample) -> None:
+        self.text, self.window, self.block, self.scores, self.sample = text, window, block, scores, sample
+
+    def piece(self, number: int) -> Place:
+        start, end = int(self.window.pieces.starts[number]), int(self.window.pieces.ends[number])
+        return Place(kind="text", piece=self.text[start:end], start=start, end=end)
+
+    def label(self, number: int) -> Place:
+        return Place(kind="label", piece=self.block.prompt.labels[number].name)
+
+    def link(self, name: str, source: Place, target: Place, score: float) -> Link:
+        return Link(type=name, source=source, target=target, score=round(score, 4))
+
+
+def _spans(item: Span | Relation | Event) -> list[tuple[int, int]]:
+    if isinstance(item, Relation):
+        return [(item.head.start, item.head.end), (item.tail.start, item.tail.end)]
+    if isinstance(item, Event):
+        return [(item.trigger.start, item.trigger.end), *((a.start, a.end) for a in item.arguments)]
+    return [(item.start, item.end)]
+
+
+def _block(plan: list[Block], item: Span | Relation | Event) -> Block:
+    """The first pass that asks for everything the item needs, else for its own label."""
+    if isinstance(item, Relation):
+        fitting = [block for block in plan if item.type in block.relations]
+        best = [block for block in fitting if {item.head.type, item.tail.type} <= set(block.entities)]
+    elif isinstance(item, Event):
+        fitting = [block for block in plan if item.type in block.events]
+        best = [block for block in fitting if {a.role for a in item.arguments} <= set(block.roles)]
+    else:
+        fitting = best = [block for block in plan if item.type in block.entities or item.type in block.events]
+    if not fitting:
+        raise EngineError(
+            f"The schema has no '{item.type}', so the result cannot be explained by it: give the schema that it was found with."
+        )
+    return (best or fitting)[0]
+
+
+def _window(found: Sequence[Window], spans: list[tuple[int, int]]) -> Window:
+    """The window that holds every span, as far from its borders as can be."""
+    start, end = min(s for s, _ in spans), max(e for _, e in spans)
+    holding = [w for w in found if len(w.pieces) and all(w.pieces.span(*span) is not None for span in spans)]
+    if not holding:
+        raise EngineError(
+            "The text does not hold the spans of this result within one window, or they do not begin and end at its pieces: "
+            "explain a result that was found in this text."
+        )
+    return max(holding, key=lambda w: min(start - int(w.pieces.starts[0]), int(w.pieces.ends[-1]) - end))
+
+
+def _pieces(window: Window, span: tuple[int, int]) -> Pair:
+    found = window.pieces.span(*span)
+    assert found is not None  # `_window` saw to it
+    return found
+
+
+def _links(item: Span | Relation | Event, at: dict[tuple[int, int], Pair], shown: _Shown) -> list[Link]:
+    if isinstance(item, Event):
+        found = _mention(shown, shown.block.events[item.type], at[item.trigger.start, item.trigger.end])
+        for argument in item.arguments:
+            found += _argument(shown, item, argument, at)
+        return found
+    if isinstance(item, Relation):
+        head, tail = at[item.head.start, item.head.end], at[item.tail.start, item.tail.end]
+        found = _pair(shown, shown.block.relations[item.type], head, tail)
+        for end, span in ((item.head, head), (item.tail, tail)):
+            if end.type in shown.block.entities:
+                found += [link for link in _mention(shown, shown.block.entities[end.type], span) if link.type != "H2T"]
+        return found
+    names = shown.block.entities if item.type in shown.block.entities else shown.block.events
+    return _mention(shown, names[item.type], at[item.start, item.end])
+
+
+def _argument(shown: _Shown, item: Event, argument: Argument, at: dict[tuple[int, int], Pair]) -> list[Link]:
+    if argument.role not in shown.block.roles:
+        return []
+    subject, object_ = at[item.trigger.start, item.trigger.end], at[argument.start, argument.end]
+    links = _pair(shown, shown.block.roles[argument.role], subject, object_)
+    return links[1:]  # the trigger's own H2T stands already
+
+
+def _mention(shown: _Shown, label: int, span: Pair) -> list[Link]:
+    values = mention_links(shown.scores, label, span)
+    head, tail = shown.piece(span[0]), shown.piece(span[1])
+    ends = {"H2T": (head, tail), "L2H": (shown.label(label), head), "L2T": (shown.label(label), tail)}
+    return [shown.link(name, *ends[name], value) for name, value in values.items()]
+
+
+def _pair(shown: _Shown, label: int, subject: Pair, object_: Pair) -> list[Link]:
+    values = pair_links(shown.scores, label, subject, object_)
+    sh, st, oh, ot = (shown.piece(number) for number in (*subject, *object_))
+    name = shown.label(label)
+    ends = {
+        ("H2T", "subject"): (sh, st), ("H2T", "object"): (oh, ot), ("H2H", "pair"): (sh, oh), ("T2T", "pair"): (st, ot),
+        ("L2H", "object"): (name, oh), ("L2T", "object"): (name, ot), ("H2L", "subject"): (sh, name), ("T2L", "subject"): (st, name),
+    }  # fmt: skip
+    return [shown.link(key[0], *ends[key], value) for key, value in values.items()]
+
+
+def _attention(
+    engine: UsmEngine, batch: Batch, shown: _Shown, pieces: list[int], layer: int | None, heads: Sequence[int] | None
+) -> tuple[Attention | None, str]:
+    """Attention of some pieces over labels and text, or the sentence why there is none."""
+    positions = [int(batch.text[0, piece]) for piece in pieces]
+    length = batch.ids.shape[1]
+    try:
+        found = attention_rows(
+            engine.usm.encoder, lambda: engine.usm.encode(batch), positions, length=length, layer=layer, heads=heads
+        )
+    except ProbeError as fault:
+        return None, str(fault)
+    return (
+        Attention(
+            layer=found.layer,
+            heads=found.heads,
+            rows=tuple(shown.piece(piece) for piece in pieces),
+            columns=tuple(_columns(engine, batch, shown)),
+            weights=tuple(tuple(tuple(round(float(w), 5) for w in row) for row in head) for head in found.weights),
+            layers=found.layers,
+            heads_in_all=found.heads_in_all,
+        ),
+        "",
+    )
+
+
+def _columns(engine: UsmEngine, batch: Batch, shown: _Shown) -> list[Place]:
+    """What stands at each position of the pass; the position that opens a label has the label's whole name."""
+    tokens = engine.tokenizer.convert_ids_to_tokens(batch.ids[0].tolist())
+    places = [Place(kind="text", piece=str(token)) for token in tokens]
+    for position, segment in enumerate(batch.segments[0].tolist()):
+        if segment > 0:
+            opens = int(batch.anchors[0, segment - 1]) == position
+            places[position] = shown.label(segment - 1) if opens else Place(kind="label", piece=str(tokens[position]))
+    for number, position in enumerate(batch.text[0].tolist()[: len(shown.window.pieces)]):
+        places[position] = shown.piece(number)
+    return places

@@ -1,0 +1,97 @@
+"""How results are read off link scores: which links count, how they are summed up, and what probability that means.
+
+Two ways to sum up the links that a result needs: "strict" takes the weakest (the paper's rule: every link above 0), "mean" their mean (ours).
+Either number x becomes a probability by a logistic curve fitted on development data, 1 / (1 + e^-(slope x + offset)).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.extract.extraction import FLOOR
+
+MODES = ("strict", "mean")
+KINDS = ("entity", "relation", "trigger", "argument")
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A logistic curve from summed-up links to a probability; the plain sigmoid where nothing was fitted."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def probability(self, value: float) -> float:
+        return 1 / (1 + math.exp(-max(-60.0, min(60.0, self.slope * value + self.offset))))
+
+    def value(self, probability: float) -> float:
+        """The summed-up links that mean this probability."""
+        return (math.log(probability / (1 - probability)) - self.offset) / self.slope
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was learnt on development data.
+
+    Attributes:
+        mode: "strict" or "mean", whichever did better. threshold: the least probability that did best, one for all kinds.
+        curves: mode -> kind -> curve; empty before calibration.
+    """
+
+    mode: str = "mean"
+    threshold: float = 0.5
+    curves: dict[str, dict[str, Curve]] = field(default_factory=dict)
+
+    @property
+    def calibrated(self) -> bool:
+        return bool(self.curves)
+
+    def curve(self, kind: str, mode: str | None = None) -> Curve:
+        return self.curves.get(mode or self.mode, {}).get(kind, Curve())
+
+    def least(self, kind: str) -> float:
+        """Summed-up links below which a candidate is not kept."""
+        return self.curve(kind).value(FLOOR)
+
+    def of(self, decoding: str) -> Reading:
+        """The reading of a wish: "auto" as learnt; "strict" or "mean" by that rule.
+
+        A strict reading cuts at the probability that a weakest link of 0 means for an entity.
+        """
+        if decoding == "auto":
+            return self
+        curve = self.curve("entity", decoding)
+        threshold = curve.probability(0.0) if decoding == "strict" else self.threshold if self.mode == decoding else 0.5
+        return Reading(decoding, threshold, self.curves)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Reading:
+        if not values:
+            return Reading()
+        curves = {
+            mode: {kind: Curve(**curve) for kind, curve in kinds.items()} for mode, kinds in values["curves"].items()
+        }
+        return Reading(values["mode"], values["threshold"], curves)
+
+
+def summed(links: list[Floats], mode: str) -> Floats:
+    """Links of many candidates summed up, element by element.
+
+    Args:
+        links: one array a link, of shapes that broadcast.
+    """
+    if mode == "strict":
+        weakest: Floats = reduce(np.minimum, links)
+        return weakest
+    total: Floats = reduce(np.add, links)
+    return total / np.float32(len(links))

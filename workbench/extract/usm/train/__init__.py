@@ -1,0 +1,1 @@
+"""Training USM: sources, prompts, mixture, loop (docs/extract.md)."""

@@ -1,0 +1,322 @@
+"""From a chunk to a training sample: which labels are asked, under which names, and what is then true.
+
+Prompts hold 1-10 labels, now and then more, in random order: present ones, some of which are left out, absent ones of the same set, and
+absent ones of far domains. A label stands under its own name or a synonym, sometimes with its definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from workbench.extract.usm.batch import Sample
+from workbench.extract.usm.links import Gold, Pair
+from workbench.extract.usm.prompt import LabelCoder, LabelText
+from workbench.extract.usm.train.names import allowed_names, normal
+from workbench.extract.usm.train.sources import Chunk, Source
+
+# Names that may be true of any text: never taken as absent because they come from another domain.
+EVERYWHERE = frozenset(
+    [
+        "person",
+        "people",
+        "location",
+        "place",
+        "organization",
+        "date",
+        "time",
+        "number",
+        "quantity",
+        "event",
+        "city",
+        "country",
+        "name",
+        "title",
+        "object",
+        "group",
+        "action",
+        "activity",
+        "product",
+        "unit",
+        "size",
+        "amount",
+        "company",
+        "state",
+        "year",
+        "month",
+        "day",
+        "address",
+        "price",
+        "value",
+        "description",
+        "method",
+        "material",
+        "age",
+        "state",
+        "status",
+        "position",
+        "model",
+        "mention",
+        "area",
+        "modifier",
+        "type",
+        "role",
+        "other",
+        "feature",
+        "relation",
+        "definition",
+        "color",
+        "weight",
+        "length",
+        "software",
+        "version",
+        "device",
+        "url",
+        "website",
+        "file",
+        "text",
+    ]
+)
+
+
+@dataclass
+class Prompter:
+    """Draws prompts.
+
+    Attributes:
+        coder: pieces of labels.
+        sources: all of the run; their names serve as absent labels for far domains.
+        banned: normal forms of names that must not appear (see `names.banned_names`).
+        definitions: name -> description.
+        drop: chance that a present label is left out. describe: chance of a description. own_name: chance of the set's own name.
+    """
+
+    coder: LabelCoder
+    sources: list[Source]
+    banned: frozenset[str] = frozenset()
+    definitions: dict[str, str] = field(default_factory=dict)
+    drop: float = 0.1
+    describe: float = 0.15
+    own_name: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._far: dict[str, list[str]] = {}
+        for source in self.sources:
+            if source.plan.domain != "words":
+                types = [*source.entities, *source.relations, *source.events]
+                for type_ in types:
+                    names = allowed_names(source.name, type_, self.banned)
+                    if names and not any(set(normal(name).split()) & EVERYWHERE for name in names):
+                        self._far.setdefault(source.plan.domain, []).append(names[0])
+
+    # ------------------------------------------------------------------ one sample
+    def draw(self, source: Source, chunk: Chunk, rng: np.random.Generator) -> tuple[Sample, Gold]:
+        """A prompt for a chunk and what is true under it."""
+        most = int(rng.integers(1, 11)) if rng.random() < 0.8 else int(rng.integers(8, 26))
+        asked = _Asked(self, source, rng)
+        ways = [
+            way
+            for way, there in (
+                ("entities", chunk.has[0] and bool(source.entities)),
+                ("relations", chunk.has[1] and bool(source.relations)),
+                ("events", chunk.has[2] and bool(source.events)),
+            )
+            if there
+        ]
+        weights = {"entities": 1.0, "relations": 2.0, "events": 2.0}
+        chances = np.array([weights[way] for way in ways])
+        way = ways[int(rng.choice(len(ways), p=chances / chances.sum()))] if ways else ""
+        if way == "relations":
+            self._relations(asked, chunk, most)
+        elif way == "events":
+            self._events(asked, chunk, most)
+        elif way == "entities":
+            self._entities(asked, chunk, most)
+        if source.plan.domain != "words":
+            self._far_labels(asked, rng)
+        return asked.result(chunk)
+
+    def _entities(self, asked: _Asked, chunk: Chunk, most: int) -> None:
+        present = list(dict.fromkeys(type_ for type_, _ in chunk.entities))
+        asked.add_mentions(asked.some(present, most))
+        absent = [type_ for type_ in asked.source.entities if type_ not in present]
+        asked.add_mentions(asked.some(absent, max(0, most - len(asked.mentions)), drop=False))
+        asked.set_entities(chunk)
+
+    def _relations(self, asked: _Asked, chunk: Chunk, most: int) -> None:
+        source, rng = asked.source, asked.rng
+        present = list(dict.fromkeys(type_ for type_, *_ in chunk.relations))
+        if source.plan.complete and source.name not in ("14res", "14lap") and rng.random() < 0.2:
+            # types from relations: "cast member" asks for those who are cast members
+            for type_ in asked.some(present, most) + asked.some(list(source.relations), most // 2):
+                number = asked.mention(type_)
+                if number is not None:
+                    for found, _, tail in chunk.relations:
+                        if found == type_:
+                            asked.gold.typed.add((number, tail[0]))
+            return
+        chosen = asked.some(present, max(1, most // 2))
+        absent = [type_ for type_ in source.relations if type_ not in present]
+        chosen += asked.some(absent, max(1, most // 2 - len(chosen)), drop=False)
+        if len(source.relations) <= 8 and rng.random() < 0.5:
+            chosen = list(source.relations)
+        ends = {end for type_ in chosen for side in source.relations[type_] for end in side}
+        asked.add_mentions(rng.permutation(sorted(ends)).tolist())
+        others = [type_ for type_ in source.entities if type_ not in ends]
+        asked.add_mentions(asked.some(others, max(0, most - len(asked.mentions) - len(chosen)), drop=False))
+        for type_ in rng.permutation(chosen).tolist():
+            asked.pair(type_)
+        if not source.entities and rng.random() < 0.3:
+            number = asked.add_text("entity")
+            if number is not None:
+                asked.gold.typed.update(
+                    (number, span) for _, head, tail in chunk.relations for span in (head[0], tail[0])
+                )
+        asked.set_entities(chunk)
+        for type_, head, tail in chunk.relations:
+            asked.link(type_, head[0], tail[0])
+
+    def _events(self, asked: _Asked, chunk: Chunk, most: int) -> None:
+        source, rng = asked.source, asked.rng
+        present = list(dict.fromkeys(type_ for type_, *_ in chunk.events))
+        if len(source.events) <= 6 and rng.random() < 0.5:
+            chosen, roles_at_most = list(source.events), 40
+        else:
+            chosen = asked.some(present, max(1, most // 3))
+            absent = [type_ for type_ in source.events if type_ not in present]
+            chosen += asked.some(absent, max(1, most // 3 - len(chosen)), drop=False)
+            roles_at_most = most
+        asked.add_mentions(rng.permutation(chosen).tolist())
+        roles = [role for type_ in chosen for role in source.events[type_]]
+        for role in asked.some(list(dict.fromkeys(roles)), roles_at_most, drop=False):
+            asked.pair(role)
+        if chunk.has[0] and source.entities and rng.random() < 0.5:
+            asked.add_mentions(asked.some(list(source.entities), 4, drop=False))
+            asked.set_entities(chunk)
+        for type_, trigger, arguments in chunk.events:
+            number = asked.mentions.get(type_)
+            if number is not None:
+                asked.gold.typed.add((number, trigger))
+                for role, span in arguments:
+                    asked.link(role, trigger, span)
+
+    def _far_labels(self, asked: _Asked, rng: np.random.Generator) -> None:
+        if rng.random() > (0.6 if len(asked.mentions) + len(asked.pairs) < 4 else 0.25):
+            return
+        domains = [domain for domain in self._far if domain != asked.source.plan.domain]
+        for _ in range(int(rng.integers(1, 4))):
+            if domains:
+                names = self._far[domains[int(rng.integers(len(domains)))]]
+                asked.add_text(names[int(rng.integers(len(names)))])
+
+
+class _Asked:
+    """Labels of a prompt in the making."""
+
+    def __init__(self, prompter: Prompter, source: Source, rng: np.random.Generator) -> None:
+        self.prompter, self.source, self.rng = prompter, source, rng
+        self.mentions: dict[str, int] = {}
+        self.pairs: dict[str, int] = {}
+        self.gold = Gold()
+        self._texts: list[LabelText] = []  # of mention labels
+        self._pair_texts: list[LabelText] = []
+        self._used: set[str] = set()
+
+    def some(self, types: list[str], most: int, drop: bool = True) -> list[str]:
+        """Some of these types in random order; present ones are left out now and then."""
+        if most <= 0 or not types:
+            return []
+        order = self.rng.permutation(len(types))[:most]
+        return [types[n] for n in order if not drop or self.rng.random() >= self.prompter.drop]
+
+    def add_mentions(self, types: list[str]) -> None:
+        for type_ in types:
+            self.mention(type_)
+
+    def mention(self, type_: str) -> int | None:
+        """The number of a mention label, None where it may not be named or its name is taken."""
+        if type_ not in self.mentions:
+            text = self._text(type_)
+            if text is None:
+                return None
+            self.mentions[type_] = len(self._texts)
+            self._texts.append(text)
+        return self.mentions[type_]
+
+    def pair(self, type_: str) -> None:
+        text = self._text(type_) if type_ not in self.pairs else None
+        if text is not None:
+            self.pairs[type_] = len(self._pair_texts)
+            self._pair_texts.append(text)
+
+    def add_text(self, name: str) -> int | None:
+        """A mention label by its words, unless it names one of the set's own types."""
+        key = normal(name)
+        if key in self._used or key in self.prompter.banned or key in self._own():
+            return None
+        self._used.add(key)
+        self._texts.append(LabelText(name))
+        return len(self._texts) - 1
+
+    def _own(self) -> frozenset[str]:
+        known = getattr(self.source, "_names", None)
+        if known is None:
+            types = [*self.source.entities, *self.source.relations, *self.source.events]
+            known = frozenset(
+                normal(name) for type_ in types for name in allowed_names(self.source.name, type_, frozenset())
+            )
+            self.source._names = known  # type: ignore[attr-defined]
+        return known
+
+    def _text(self, type_: str) -> LabelText | None:
+        names = allowed_names(self.source.name, type_, self.prompter.banned)
+        if not names:
+            return None
+        own = len(names) == 1 or self.rng.random() < self.prompter.own_name
+        name = names[0] if own else names[int(self.rng.integers(1, len(names)))]
+        key = normal(name)
+        if key in self._used or key in self.prompter.banned:
+            return None
+        self._used.add(key)
+        description = self.prompter.definitions.get(name, "") if self.rng.random() < self.prompter.describe else ""
+        return LabelText(name, description)
+
+    def set_entities(self, chunk: Chunk) -> None:
+        for type_, span in chunk.entities:
+            if type_ in self.mentions:
+                self.gold.typed.add((self.mentions[type_], span))
+
+    def link(self, type_: str, subject: Pair, object_: Pair) -> None:
+        """A relation or argument, if its label is asked; pair labels are numbered behind the mention labels in `result`."""
+        if type_ in self.pairs:
+            number = -1 - self.pairs[type_]
+            self.gold.linked.add((subject, object_))
+            self.gold.typed.add((number, object_))
+            self.gold.subjects.add((subject, number))
+
+    def result(self, chunk: Chunk) -> tuple[Sample, Gold]:
+        if not self._texts and not self._pair_texts:
+            self.add_text("entity that is not there")
+        count = len(self._texts)
+
+        def final(number: int) -> int:
+            return number if number >= 0 else count - 1 - number
+
+        gold = Gold(
+            typed={(final(label), span) for label, span in self.gold.typed},
+            linked=self.gold.linked,
+            subjects={(span, final(label)) for span, label in self.gold.subjects},
+            pairs_known=self.source.plan.pairs,
+        )
+        if not self.source.plan.complete:
+            known = np.zeros(len(chunk.pieces), bool)
+            marked = [span for _, span in chunk.entities]
+            marked += [end[0] for _, head, tail in chunk.relations for end in (head, tail)]
+            marked += [span for _, trigger, arguments in chunk.events for span in (trigger, *(a for _, a in arguments))]
+            for head, tail in marked:
+                known[head : tail + 1] = True
+            gold.known = known
+        coder = self.prompter.coder
+        labels = tuple(coder.ids(text) for text in (*self._texts, *self._pair_texts))
+        return Sample(chunk.pieces, labels, count), gold

@@ -1,0 +1,61 @@
+"""What decides the result of a USM run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from workbench.extract.usm.train.sources import PLANS
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run.
+
+    Attributes:
+        sets: what is learnt from. held_out: sets whose types' names and synonyms are kept out, and which are not learnt from.
+        seed: of everything that chance decides. batch: samples a step. window: pieces of text in a sample at most.
+        documents: of a set at most.
+        encoder_rate, head_rate: peak rates of AdamW for encoder and link heads. warmup: steps; then the rate falls linearly to 0.
+        freeze_embeddings: keep the encoder's word embeddings as they are.
+        bf16: autocast. clip: norm of the gradient. weight_decay: of matrices.
+        dropout: in the encoder while it trains.
+        drop, describe: see `prompts.Prompter`.
+    """
+
+    sets: tuple[str, ...] = tuple(PLANS)
+    held_out: tuple[str, ...] = ()
+    seed: int = 0
+    batch: int = 16
+    window: int = 112
+    documents: int = 6000
+    encoder_rate: float = 2e-4
+    head_rate: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 0.01
+    clip: float = 5.0
+    freeze_embeddings: bool = True
+    dropout: float = 0.0
+    bf16: bool = True
+    drop: float = 0.1
+    describe: float = 0.15
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Recipe:
+        return Recipe(**{**values, "sets": tuple(values["sets"]), "held_out": tuple(values["held_out"])})
+
+    def differences(self, other: Recipe) -> list[str]:
+        """Names of the fields in which two recipes differ."""
+        return [item.name for item in fields(self) if getattr(self, item.name) != getattr(other, item.name)]
+
+
+def rate_factor(recipe: Recipe, step: int, done: float) -> float:
+    """Factor on the peak rates.
+
+    Args:
+        step: from 0. done: share of the run that lies behind, in [0, 1].
+    """
+    return min(1.0, (step + 1) / max(1, recipe.warmup)) * max(0.0, 1.0 - done)

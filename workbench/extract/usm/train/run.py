@@ -1,0 +1,75 @@
+"""`workbench train --engine usm`: from an encoder or a USM model to a trained one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from workbench.capture.errors import reason
+from workbench.extract.errors import EngineError
+from workbench.extract.usm.config import UsmConfig
+from workbench.extract.usm.model import UsmModel, new_model
+from workbench.extract.usm.train.loop import Length, build_mixture, train
+from workbench.extract.usm.train.recipe import Recipe
+from workbench.extract.usm.weights import CONFIG, load_model
+
+
+def start_model(encoder: str, device: str, **choices: Any) -> tuple[UsmModel, Any]:
+    """A model to train and its tokenizer.
+
+    Args:
+        encoder: hub id or folder of a transformers encoder, or the folder of a USM model to go on from.
+        choices: fields of UsmConfig.
+
+    Raises:
+        EngineError: it cannot be loaded, or is no encoder for USM.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = Path(encoder)
+    if (folder / CONFIG).is_file() and '"model_type": "usm"' in (folder / CONFIG).read_text(encoding="utf-8"):
+        return load_model(folder, device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(encoder, use_fast=True)
+        base = AutoModel.from_pretrained(encoder, attn_implementation="eager", use_safetensors=True)
+    except (OSError, ValueError, KeyError, ImportError) as fault:
+        raise EngineError(
+            f"The encoder '{encoder}' cannot be loaded ({reason(fault)}): name a hub id or a folder with safetensors weights."
+        ) from None
+    if not tokenizer.is_fast:
+        raise EngineError(
+            f"USM needs a tokenizer that knows offsets, but that of '{encoder}' does not: choose one with a tokenizer.json."
+        )
+    uncased = (
+        bool(getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)) and _lowered(tokenizer) == "a"
+    )
+    return new_model(base.float(), shapes=uncased, **choices).to(device), tokenizer
+
+
+def _lowered(tokenizer: Any) -> str:
+    """What the tokenizer makes of "A": an uncased vocabulary cannot tell it from "a"."""
+    same = (
+        tokenizer("A", add_special_tokens=False)["input_ids"] == tokenizer("a", add_special_tokens=False)["input_ids"]
+    )
+    return "a" if same else "A"
+
+
+def run(
+    encoder: str,
+    root: Path,
+    out: Path,
+    recipe: Recipe,
+    length: Length,
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+    progress: bool = False,
+    notice: Any = None,
+) -> Path:
+    """Load, train, export. See `loop.train`."""
+    model, tokenizer = start_model(
+        encoder, device, **({} if recipe.window <= UsmConfig().window else {"window": recipe.window})
+    )
+    mixture = build_mixture(recipe, root, tokenizer, model.config.max_label, notice)
+    name = Path(encoder).name if Path(encoder).is_dir() else encoder
+    return train(mixture, model, tokenizer, out, recipe, length, encoder=name, resume=resume, progress=progress)

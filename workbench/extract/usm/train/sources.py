@@ -1,0 +1,233 @@
+"""Sources of training samples: documents of a set in windows of pieces, with what is annotated in them and how far.
+
+What a set may be used for stands in the README of the data (docs/data.md): weights that learnt from sets whose licence is not stated are
+for research use. ATIS (LDC) and the WNUT-16 copy under the GPL are left out.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.extract.errors import ExtractError
+from workbench.extract.formats.sets import load_data
+from workbench.extract.formats.tokens import Counts
+from workbench.extract.records import Document
+from workbench.extract.usm.links import Pair
+from workbench.extract.usm.pieces import Pieces, encode_texts
+from workbench.extract.usm.train.names import DROPPED
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one set is used.
+
+    Attributes:
+        weight: share of the samples, relative to the others.
+        domain: label names of other domains serve as labels that are surely absent.
+        complete: whether a type's mentions are all annotated; else cells outside annotated spans are left out of the loss.
+        pairs: whether relations or arguments are all annotated between annotated spans.
+        entities: whether entity types are asked at all (CASIE marks only what is an argument).
+        splits: parts that may be learnt from.
+    """
+
+    weight: float
+    domain: str
+    complete: bool = True
+    pairs: bool = True
+    entities: bool = True
+    splits: tuple[str, ...] = ("train",)
+
+
+PLANS: dict[str, Plan] = {
+    "wnut17": Plan(7, "general"), "ncbi_disease": Plan(7, "bio"), "bc5cdr": Plan(7, "bio"), "conll04": Plan(7, "general"),
+    "scierc": Plan(9, "science"), "casie": Plan(11, "cyber", entities=False), "14res": Plan(5.5, "reviews"), "14lap": Plan(5, "reviews"),
+    "anatem": Plan(1.5, "bio"), "bc2gm": Plan(1.5, "bio"), "bionlp13cg": Plan(1.5, "bio"), "wikigold": Plan(1.5, "general"),
+    "btc_twitter": Plan(2.5, "general"), "sec_filings": Plan(0.7, "general"), "uner_en_ewt": Plan(1, "general", splits=("dev",)),
+    "litbank": Plan(1.5, "general"), "fewrel": Plan(2.5, "general", complete=False, pairs=False),
+    "re_docred": Plan(2.5, "general", splits=("dev",)), "re3d": Plan(1, "general"), "ade": Plan(1.5, "bio", complete=False),
+    "wikievents": Plan(0.5, "general", splits=("dev",)), "rams": Plan(0.5, "general", complete=False, splits=("dev",)),
+    "semcor_wordnet": Plan(4, "words", complete=False), "masc_wordnet": Plan(1, "words", complete=False),
+    "ufet_crowd": Plan(2, "words", complete=False), "dart": Plan(1.5, "general", complete=False), "geneva": Plan(2.5, "general"),
+    "wtq_silver": Plan(1, "general", complete=False), "product_attributes": Plan(1, "products", complete=False), "sgd": Plan(1.2, "dialog"),
+    "hwu64_nlu": Plan(0.7, "dialog"), "snips": Plan(0.8, "dialog"), "multidogo": Plan(0.3, "dialog"), "polyai_spans": Plan(0.2, "dialog"),
+    "culotta_wikipedia": Plan(0.6, "general"), "maccrobat2020": Plan(1, "bio"), "somesci": Plan(0.6, "software"),
+    "wiesp2022_astro": Plan(1, "science"), "stackoverflow_ner": Plan(1, "software"), "sofc_exp": Plan(0.3, "science"), "aptner": Plan(1, "cyber"),
+    "matsyn": Plan(0.6, "science"), "phee": Plan(0.6, "bio"), "wlp": Plan(0.6, "science"), "bio_mtl": Plan(1, "bio"), "tasteset2": Plan(0.5, "recipes"),
+    "inlegalner_dev": Plan(0.6, "law"), "biored": Plan(1.2, "bio"), "cyner": Plan(0.7, "cyber"), "mams_absa": Plan(1.2, "reviews"),
+    "skillspan": Plan(0.5, "general"),
+}  # fmt: skip
+# Texts of these parts may not be learnt from, whichever set repeats them.
+KEPT_BACK = dict.fromkeys(("wnut17", "ncbi_disease", "bc5cdr", "conll04", "scierc", "casie", "14res", "14lap"), ("dev", "test")) | {
+    "anatem": ("test",), "bionlp13cg": ("test",), "bc2gm": ("test",),
+}  # fmt: skip
+
+
+@dataclass
+class Chunk:
+    """A window of a document: spans are first and last piece, inclusive, counted from the window's first piece."""
+
+    pieces: Pieces
+    entities: list[tuple[str, Pair]] = field(default_factory=list)
+    relations: list[tuple[str, tuple[Pair, str], tuple[Pair, str]]] = field(default_factory=list)
+    events: list[tuple[str, Pair, list[tuple[str, Pair]]]] = field(default_factory=list)
+    has: tuple[bool, bool, bool] = (True, True, True)  # entities, relations, events annotated
+
+
+@dataclass
+class Source:
+    """A set ready for sampling, with the inventory of its labels."""
+
+    name: str
+    plan: Plan
+    chunks: list[Chunk]
+    entities: tuple[str, ...] = ()
+    relations: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    events: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def load_sources(
+    names: Iterable[str],
+    root: Path,
+    tokenizer: Any,
+    window: int,
+    most: int = 6000,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> list[Source]:
+    """The sets of a run.
+
+    Args:
+        names: of sets in `PLANS`.
+        root: folder of the sets.
+        tokenizer, window: pieces of a chunk at most.
+        most: documents of a set at most, chosen by the seed.
+        progress: called with each set's name.
+
+    Raises:
+        ExtractError: a set is unknown or not there.
+    """
+    names = list(names)
+    unknown = [name for name in names if name not in PLANS]
+    if unknown:
+        raise ExtractError(f"There is no training plan for '{unknown[0]}': choose among {', '.join(PLANS)}.")
+    kept_back = _kept_back(root)
+    found = []
+    for name in names:
+        if progress is not None:
+            progress(name)
+        plan = PLANS[name]
+        documents = [d for split in plan.splits for d in load_data(name, root, split, Counts())]
+        documents = [d for d in documents if _key(d.text) not in kept_back]
+        random.Random(f"{seed}/{name}").shuffle(documents)
+        found.append(make_source(name, plan, documents[:most], tokenizer, window))
+    return found
+
+
+def make_source(name: str, plan: Plan, documents: Sequence[Document], tokenizer: Any, window: int) -> Source:
+    """A source from documents, with the inventory of what they use."""
+    chunks: list[Chunk] = []
+    pieces = encode_texts(tokenizer, [document.text for document in documents])
+    dropped = DROPPED.get(name, frozenset())
+    for document, whole in zip(documents, pieces, strict=True):
+        if len(whole):
+            chunks += _chunks(document, whole, window, plan, dropped)
+    source = Source(name, plan, chunks)
+    relations: dict[str, tuple[set[str], set[str]]] = {}
+    events: dict[str, dict[str, None]] = {}
+    entities: dict[str, None] = {}
+    for chunk in chunks:
+        entities.update((type_, None) for type_, _ in chunk.entities)
+        for type_, head, tail in chunk.relations:
+            heads, tails = relations.setdefault(type_, (set(), set()))
+            heads.update({head[1]} - {""})
+            tails.update({tail[1]} - {""})
+        for type_, _, arguments in chunk.events:
+            events.setdefault(type_, {}).update((role, None) for role, _ in arguments)
+    source.entities = tuple(sorted(entities))
+    source.relations = {name: (frozenset(h), frozenset(t)) for name, (h, t) in sorted(relations.items())}
+    source.events = {name: tuple(sorted(roles)) for name, roles in sorted(events.items())}
+    return source
+
+
+def _chunks(document: Document, whole: Pieces, window: int, plan: Plan, dropped: frozenset[str]) -> Iterable[Chunk]:
+    has = (document.entities is not None and plan.entities, document.relations is not None, document.events is not None)
+    first = 0
+    while first < len(whole):
+        stop = _cut(document.text, whole, first, window)
+        chunk = Chunk(whole.cut(first, stop), has=has)
+
+        def place(start: int, end: int, first: int = first, stop: int = stop) -> Pair | None:
+            found = whole.covering(start, end)
+            if found is None or found[0] < first or found[1] >= stop:
+                return None
+            return found[0] - first, found[1] - first
+
+        if has[0]:
+            for span in document.entities or ():
+                at = place(span.start, span.end)
+                if at is not None and span.type not in dropped:
+                    chunk.entities.append((span.type, at))
+        for relation in document.relations or ():
+            head, tail = place(relation.head.start, relation.head.end), place(relation.tail.start, relation.tail.end)
+            named = relation.type in _CODED or not re.fullmatch(r"P\d+", relation.type)
+            if named and head is not None and tail is not None:
+                chunk.relations.append((relation.type, (head, relation.head.type), (tail, relation.tail.type)))
+        for event in document.events or ():
+            trigger = place(event.trigger.start, event.trigger.end)
+            if trigger is not None:
+                arguments = [(a.role, at) for a in event.arguments if (at := place(a.start, a.end)) is not None]
+                chunk.events.append((event.type, trigger, arguments))
+        yield chunk
+        first = stop
+
+
+_CODED = frozenset({"P580", "P582", "P569", "P570", "P577", "P571", "P576", "P585"})  # codes that names.py names
+
+
+def _cut(text: str, whole: Pieces, first: int, window: int) -> int:
+    """Where a window ends: behind the last sentence end in its second half, or when it is full, between two words."""
+    stop = min(first + window, len(whole))
+    if stop == len(whole):
+        return stop
+    for at in range(stop, first + window // 2, -1):
+        if text[whole.ends[at - 1] - 1] in ".!?\n" and text[whole.ends[at - 1] : whole.starts[at]].isspace():
+            return at
+    at = stop
+    while at > first + 1 and whole.words[at] == whole.words[at - 1] and at > stop - 20:
+        at -= 1
+    return at
+
+
+def _key(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isalnum())
+
+
+def _kept_back(root: Path) -> frozenset[str]:
+    """Texts of all development and test parts that are measured on, so that no other set can show them."""
+    found: set[str] = set()
+    for name, splits in KEPT_BACK.items():
+        for split in splits:
+            try:
+                found.update(_key(document.text) for document in load_data(name, root, split))
+            except ExtractError:
+                continue  # a set that is not at hand cannot be measured on either
+    return frozenset(key for key in found if len(key) > 25)
+
+
+def definitions(root: Path) -> dict[str, str]:
+    """Descriptions of label names, lower case: WordNet senses of nouns and slots of dialogues, where those sets are at hand."""
+    found: dict[str, str] = {}
+    for base in (root, root / "ie_types"):
+        path = base / "semcor_wordnet" / "noun_synsets.json.gz"
+        if path.is_file():
+            with gzip.open(path, "rt", encoding="utf-8") as file:
+                for sense in json.load(file).values():
+                    found.setdefault(sense["name"].lower(), sense["definition"])
+    return found
