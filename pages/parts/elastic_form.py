@@ -17,11 +17,15 @@ from workbench import session
 from workbench.capture import WorkbenchError
 from workbench.elastic.places import Order, discard, free_name, keep_order, read_order, sweeps_root, unfinished
 
-SHIPPED = "Shipped texts"
+SHIPPED = "Shipped inputs"
 OWN = "My files"
 KINDS = ("txt", "md", "jsonl", "csv", "parquet")
+SEEN_AND_HEARD = ("png", "jpg", "gif", "mp4", "webm", "wav", "flac", "mp3")  # for the unified model
 GROUPS = {"all together": "modality", "file": "file", "the field “group”": "group"}
-HELP_LAYERS = "Values parted by blanks: all, first:4, even:4, important:4 (ranked on texts), or a list such as 0-3,6."
+HELP_LAYERS = (
+    "Values parted by blanks: all, first:4, even:4, important:4 (ranked on texts), or a list such as 0-3,6. "
+    "Layers with audio heads stay: for the unified model use even, important or a list."
+)
 HELP_EXPERTS = "Values parted by blanks: all, share:0.5:mass (or count, norm, random), or a list such as 0-15."
 HELP_TOP_K = "Values parted by blanks: experts a token, at most the model's own number."
 
@@ -38,23 +42,23 @@ def show_form() -> None:
         model = _model()
         which = (
             st.segmented_control(
-                "Texts",
+                "Inputs",
                 (SHIPPED, OWN),
                 default=SHIPPED,
                 key="elastic.new.which",
-                help="The shipped texts are of five kinds: prose, dialogue, code, tables, German.",
+                help="Texts of five kinds: prose, dialogue, code, tables, German. For the unified model: stories, pictures, sounds and clips.",
             )
             or SHIPPED
         )
         files: Any = None
         if which == OWN:
             files = st.file_uploader(
-                "Files", type=list(KINDS), accept_multiple_files=True, key="elastic.new.files", max_upload_size=MAX_UPLOAD,
+                "Files", type=[*KINDS, *SEEN_AND_HEARD], accept_multiple_files=True, key="elastic.new.files", max_upload_size=MAX_UPLOAD,
                 help="Kept on this machine until the sweep is finished, so that it can go on after a stop; then removed.",
             )  # fmt: skip
         name = st.text_input("Name", key="elastic.new.name", max_chars=60, placeholder="from the model")
     with right:
-        layers = st.text_input("Layers", "all first:4 first:2", key="elastic.new.layers", help=HELP_LAYERS)
+        layers = st.text_input("Layers", "all even:5 even:4", key="elastic.new.layers", help=HELP_LAYERS)
         experts = st.text_input("Experts", "all share:0.5:mass", key="elastic.new.experts", help=HELP_EXPERTS)
         top_k = st.text_input("Experts a token", "all 2", key="elastic.new.top_k", help=HELP_TOP_K)
         options = _options(which)

@@ -9,6 +9,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,9 +21,12 @@ from workbench.elastic.places import INPUTS, Order, begun, carved_root, free_nam
 from workbench.jobs import Task
 
 if TYPE_CHECKING:
+    from workbench.capture import Capture
     from workbench.inputs import Document
+    from workbench.models import LoadedModel
 
 SHIPPED = Path(__file__).resolve().parents[2] / "sample_data" / "inputs" / "kinds"
+SHIPPED_SAMPLES = SHIPPED.parent / "unified"  # for the unified model: texts, pictures, sounds and clips with captions
 LARGEST_DOWNLOAD = 300_000_000  # bytes that a browser is handed through memory
 
 _FIELDS = FIELDS | {
@@ -56,15 +60,27 @@ class CarvedModel:
     archive: bytes | None
 
 
-def read_texts_of(order: Order, folder: Path) -> list[Document]:
-    """The documents of an order."""
+def is_unified(model: str) -> bool:
+    """Whether a model is the unified one, from its configuration alone."""
+    from workbench.elastic.samples import OWN_FAMILY
+    from workbench.models.files import find_model, read_config
+
+    return (read_config(find_model(model)) or {}).get("model_type") == OWN_FAMILY
+
+
+def shipped_inputs(model: str) -> tuple[Path, str]:
+    """The shipped inputs that suit a model, and what they are grouped by."""
+    return (SHIPPED_SAMPLES, "modality") if is_unified(model) else (SHIPPED, "folder")
+
+
+def read_texts_of(order: Order, folder: Path) -> tuple[list[Document], str]:
+    """The documents of an order, and what they are grouped by."""
     from workbench.inputs import InputOptions, read_documents
 
-    paths = [SHIPPED] if order.shipped else sorted((folder / INPUTS).iterdir())
-    options = InputOptions(
-        group_by="folder" if order.shipped else order.group_by, text_column=order.text_column, lines=order.lines
-    )
-    return list(read_documents(paths, options))
+    path, group_by = shipped_inputs(order.model) if order.shipped else (folder / INPUTS, order.group_by)
+    paths = [path] if order.shipped else sorted(path.iterdir())
+    options = InputOptions(group_by=group_by, text_column=order.text_column, lines=order.lines)
+    return list(read_documents(paths, options)), group_by
 
 
 def split(documents: Sequence[Any], every: int) -> tuple[list[Any], list[Any]]:
@@ -90,12 +106,14 @@ def run_sweep(folder: Path, task: Task) -> Path:
 def _run_sweep(folder: Path, task: Task) -> Path:
     from workbench.elastic.latency import LatencyOptions
     from workbench.elastic.points import grid
+    from workbench.elastic.samples import takes_samples
     from workbench.elastic.sweep import SweepOptions, sweep
     from workbench.models import LoadOptions, load_model
 
     order = read_order(folder)
     task.progress(0, None, "Reading the texts")
-    measured, ranked = split(read_texts_of(order, folder), order.calibrate_every)
+    documents, group_by = read_texts_of(order, folder)
+    measured, ranked = split(documents, order.calibrate_every)
     task.check()
     loaded = load_model(
         order.model,
@@ -104,7 +122,7 @@ def _run_sweep(folder: Path, task: Task) -> Path:
     )
     task.check()
     options = SweepOptions(
-        group_by="folder" if order.shipped else order.group_by, batch_size=order.batch_size, max_length=order.max_length,
+        group_by=group_by, batch_size=order.batch_size, max_length=None if takes_samples(loaded) else order.max_length,
         latency=LatencyOptions(rounds=order.rounds, steps=8),
     )  # fmt: skip
     out = sweeps_root() / order.name
@@ -119,7 +137,7 @@ def _run_sweep(folder: Path, task: Task) -> Path:
 
 
 def record_pair(model: str, exact: str, words: str, library: Library, task: Task) -> Pair:
-    """Record the routing of the whole model and of a sub-model on the shipped texts, into the library.
+    """Record the routing of the whole model and of a sub-model on the shipped inputs, into the library.
 
     Args:
         model: name, folder or hub id. exact: the sub-model as JSON. words: what to call it.
@@ -128,31 +146,47 @@ def record_pair(model: str, exact: str, words: str, library: Library, task: Task
         WorkbenchError: one sentence; nothing is left in the library then.
     """
     from probes import SubModel
+    from workbench.elastic.samples import takes_samples
     from workbench.inputs import InputOptions, read_documents
     from workbench.models import LoadOptions, load_model
     from workbench.recording import RecordOptions, record
 
-    task.progress(0, None, "Reading the texts")
-    documents = list(read_documents([SHIPPED], InputOptions(group_by="folder")))
+    task.progress(0, None, "Reading the inputs")
+    path, group_by = shipped_inputs(model)
+    documents = list(read_documents([path], InputOptions(group_by=group_by)))
     loaded = load_model(model, LoadOptions(), progress=lambda said: task.progress(0, None, said))
     sub = SubModel.from_dict(_json(exact))
     total = 2 * len(documents)
     made: list[Any] = []
     for turn, name in enumerate(("the whole model", words)):
-        options = RecordOptions(group_by="folder", max_length=512, notes=f"Elastic page: {name}")
+        options = RecordOptions(group_by=group_by, max_length=512, notes=f"Elastic page: {name}")
 
         def progress(at: Any, turn: int = turn, name: str = name) -> None:
             task.progress(turn * len(documents) + at.documents, total, f"reading with {name}")
 
-        if turn:
-            with sub.applied(loaded.model):
+        with sub.applied(loaded.model) if turn else nullcontext():
+            if takes_samples(loaded):
+                task.progress(turn * len(documents), total, f"reading with {name}")
+                made.append(_record_samples(loaded, documents))
+            else:
                 made.append(record(loaded, documents, options, on_progress=progress, cancelled=task.cancelled))
-        else:
-            made.append(record(loaded, documents, options, on_progress=progress, cancelled=task.cancelled))
         task.check()
     task.progress(total, total, "Saving")
     stem = loaded.info.id.rpartition("/")[2]
     return Pair(library.add(made[0], f"{stem}-whole"), library.add(made[1], f"{stem}-{_slug(words)}"), words)
+
+
+def _record_samples(loaded: LoadedModel, documents: Sequence[Document]) -> Capture:
+    """The routing of the unified model on samples of every modality, by the six groups."""
+    from workbench.elastic.samples import tokenizers_of
+    from workbench.unified.captures import record_samples
+    from workbench.unified.documents import Reader
+
+    tokenizers = tokenizers_of(loaded)
+    reader = Reader(tokenizers)
+    samples = [sample for document in documents for sample in reader.samples(document)]
+    run: Any = loaded.model
+    return record_samples(run, tokenizers, samples, name=loaded.info.id)
 
 
 def carve_model(model: str, exact: str, words: str, task: Task) -> CarvedModel:
@@ -173,8 +207,8 @@ def carve_model(model: str, exact: str, words: str, task: Task) -> CarvedModel:
     if done.bytes <= LARGEST_DOWNLOAD:
         buffer = BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as zipped:
-            for file in sorted(done.out.iterdir()):
-                zipped.write(file, f"{name}/{file.name}")
+            for file in sorted(path for path in done.out.rglob("*") if path.is_file()):
+                zipped.write(file, f"{name}/{file.relative_to(done.out).as_posix()}")
         archive = buffer.getvalue()
     return CarvedModel(name, done.out, done.bytes, archive)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +211,35 @@ def test_the_command_gives_loss_by_the_six_groups(
     for words in set(found["sub_model"]):
         own = found[(found["sub_model"] == words) & (found["measure"] == "loss")]
         assert set(own["group"]) == {EVERY, *SIX} and own["value"].notna().all()
+
+
+def test_the_page_sweeps_records_and_carves_it(
+    folder: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the page's jobs do with this model: shipped samples of every kind, by the six groups; a zip that holds its tokenizers."""
+    from pages.parts import elastic_jobs
+    from workbench.capture import Capture
+    from workbench.capture.library import HOME_VARIABLE, Library
+    from workbench.elastic.places import Order, keep_order
+    from workbench.jobs import JobList
+
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    monkeypatch.setattr(elastic_jobs, "SHIPPED_SAMPLES", inputs)
+
+    def done(work: Any) -> Any:
+        snapshot = JobList().start("test", work).wait(120)
+        assert snapshot.state == "done", snapshot.error
+        return snapshot.result
+
+    order = keep_order(Order("trial", str(folder), ("all", "even:4"), ("all",), ("all",), rounds=0), [])
+    curve = load_curve(done(lambda task: elastic_jobs.run_sweep(order, task)))
+    assert len(curve.rows) == 2 and set(curve.groups) <= {EVERY, *SIX} and len(curve.groups) > 4
+    exact = str(curve.rows.iloc[1]["exact"])
+    pair = done(lambda task: elastic_jobs.record_pair(str(folder), exact, "layers=even:4", Library(), task))
+    whole, small = Capture.load(pair.whole), Capture.load(pair.small)
+    assert set(whole.groups) == set(SIX) and len(small.sites) == 5
+    silent = small.count[small.site_index("text_1_mlp")].sum()
+    assert silent == 0 and whole.count[whole.site_index("text_1_mlp")].sum() > 0
+    carved = done(lambda task: elastic_jobs.carve_model(str(folder), exact, "layers=even:4", task))
+    names = zipfile.ZipFile(BytesIO(carved.archive)).namelist()
+    assert {f"{carved.name}/tokenizers/image/model.safetensors", f"{carved.name}/model.safetensors"} <= set(names)
