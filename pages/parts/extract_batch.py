@@ -1,0 +1,169 @@
+"""Batch: an uploaded file through the schema as it stands, with progress, Cancel, and what was done kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts.extract_job import BatchOrder, BatchResult, Which, run_batch
+from pages.parts.extract_view import rows_for_table
+from pages.parts.faults import in_words
+from pages.parts.frame import follow
+from pages.parts.words import count
+from workbench import session
+from workbench.extract import Document, Schema, read_documents
+from workbench.extract.marks import COLUMNS, lines_of
+from workbench.jobs import Task
+
+_P = "extract."
+TYPES = ["csv", "jsonl", "txt", "parquet"]
+SHOWN = 50
+
+
+class Batch:
+    """A batch of this server: its order and its result, and the job that fills it."""
+
+    def __init__(self, order: BatchOrder, result: BatchResult, job: int) -> None:
+        self.order, self.result, self.job = order, result, job
+
+
+def show_batch(
+    schema: Schema | None,
+    which: Which,
+    threshold: float | None,
+    nested: bool,
+    labels: frozenset[str] | None,
+    demonstrations: tuple[Document, ...],
+    missing: str,
+) -> None:
+    """Draw the form, and what the last batch of this tab gave."""
+    state = st.session_state
+    with st.expander("Many texts", icon=":material/table_rows:", expanded=state.get(f"{_P}batch") is not None):
+        upload = st.file_uploader(
+            "File of texts",
+            type=TYPES,
+            key=f"{_P}batch.file",
+            help="CSV and Parquet: a row a text; JSONL: a line a text.",
+        )
+        left, middle, right = st.columns(3, vertical_alignment="bottom")
+        column = left.text_input("Text column", value="text", key=f"{_P}batch.column", max_chars=200)
+        lines = middle.checkbox("A txt file holds a text a line", value=True, key=f"{_P}batch.lines")
+        size = right.number_input("Texts at once", 1, 256, 8, key=f"{_P}batch.size")
+        why = missing or (
+            "Correct the schema first." if schema is None else "" if upload is not None else "Choose a file first."
+        )
+        if st.button(
+            "Extract from all", key=f"{_P}batch.go", icon=":material/play_arrow:", disabled=bool(why), help=why or None
+        ):
+            assert schema is not None
+            _start(
+                upload,
+                schema,
+                which,
+                threshold,
+                nested,
+                labels,
+                column.strip() or "text",
+                lines,
+                int(size),
+                demonstrations,
+            )
+        found: Batch | None = state.get(f"{_P}batch")
+        if found is not None:
+            _show(found)
+
+
+def _start(
+    upload: Any, schema: Schema, which: Which, threshold: float | None, nested: bool, labels: frozenset[str] | None, column: str,
+    lines: bool, size: int, demonstrations: tuple[Document, ...],
+) -> None:  # fmt: skip
+    folder = Path(tempfile.mkdtemp(prefix="workbench-"))
+    file = folder / f"texts{Path(upload.name).suffix.lower()}"
+    with file.open("wb") as sink:
+        upload.seek(0)
+        while chunk := upload.read(2**20):
+            sink.write(chunk)
+    order = BatchOrder(file, folder, schema, which, threshold, nested, labels, column, lines, size, demonstrations)
+    result = BatchResult(folder / "found.jsonl")
+    job = session.jobs().start(
+        "Extraction from a file", partial(_work, order, result), partial(file.unlink, missing_ok=True)
+    )
+    st.session_state[f"{_P}batch"] = Batch(order, result, job.id)
+    if not job.wait(1.0).finished:
+        follow(job.id)
+
+
+def _work(order: BatchOrder, result: BatchResult, task: Task) -> BatchResult:
+    try:
+        return run_batch(order, result, task)
+    except Exception as fault:
+        result.fault = str(fault)  # what was done stays; the list of jobs says what was wrong
+        raise
+
+
+def _show(batch: Batch) -> None:
+    result = batch.result
+    job = session.jobs().get(batch.job)
+    now = job.snapshot() if job is not None else None
+    if now is not None and not now.finished:
+        st.progress(now.fraction or 0.0, text=f"{now.step}: {now.done:,} of {now.total or 0:,}")
+        st.button(
+            "Cancel", key=f"{_P}batch.cancel", disabled=now.stopping, on_click=session.jobs().cancel, args=(batch.job,)
+        )
+    elif now is not None and now.error and not result.done:
+        st.error(in_words(now.error, 600))
+        return
+    if not result.done:
+        if now is None or now.finished:
+            st.info("It was stopped before the first texts were done, and nothing is kept.")
+        return
+    finished = now is None or now.finished
+    words = ", ".join(f"{number:,} {kind}" for kind, number in result.counts.items())
+    early = ""
+    if finished and (result.early or result.fault):
+        early = (
+            " It was stopped early; what was done is here."
+            if result.early
+            else f" It ended early: {in_words(result.fault, 300)}"
+        )
+    st.markdown(f"{count(result.done, 'text')}: {words}.{early}")
+    frames = []
+    for document in result.first[:SHOWN]:
+        frame, _ = rows_for_table(document)
+        frame.insert(0, "document", document.id)
+        frames.append(frame)
+    st.dataframe(pd.concat(frames, ignore_index=True), key=f"{_P}batch.table", hide_index=True, height=300)
+    st.caption(f"Results of the first {count(min(result.done, SHOWN), 'text')}; the files hold all.")
+    row = st.container(horizontal=True, key=f"{_P}batch.downloads")
+    for name, mime, make in (("jsonl", "application/jsonl", _jsonl), ("csv", "text/csv", _csv)):
+        row.download_button(
+            name.upper(), data=partial(make, result), file_name=f"extracted.{name}", mime=mime, key=f"{_P}batch.{name}",
+            icon=":material/download:", on_click="ignore", type="tertiary",
+        )  # fmt: skip
+
+
+def _jsonl(result: BatchResult) -> bytes:
+    return b"".join(line for line in result.file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
+
+
+def _csv(result: BatchResult) -> bytes:
+    whole = result.file.with_suffix(".whole.jsonl")
+    whole.write_bytes(_jsonl(result))  # a line that is being written is left out
+    return csv_bytes(read_documents(whole))
+
+
+def csv_bytes(documents: Any) -> bytes:
+    """Every result as a row of `COLUMNS`."""
+    sink = io.StringIO(newline="")
+    writer = csv.DictWriter(sink, COLUMNS)
+    writer.writeheader()
+    for document in documents:
+        writer.writerows(lines_of(document))
+    return sink.getvalue().encode("utf-8-sig")

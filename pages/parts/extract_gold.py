@@ -1,0 +1,246 @@
+"""Correct a result by hand, and keep it as gold or as a demonstration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from pages.parts.extract_job import jsonl_bytes
+from pages.parts.extract_view import label_colours, rows_for_table, show_marked
+from pages.parts.faults import in_words
+from pages.parts.words import count, plain
+from workbench.extract import Document, Event, ExtractError, Relation, Schema, Span
+from workbench.extract.formats import read_annotated
+from workbench.extract.records import Argument
+
+_P = "extract."
+DRAFT, GOLD, SHOTS = f"{_P}draft", f"{_P}gold", f"{_P}demonstrations"
+MOST_SHOTS = 50
+
+
+def kept_lists() -> tuple[list[Document], list[Document]]:
+    """What this tab keeps: gold, demonstrations."""
+    state = st.session_state
+    gold: list[Document] = state.setdefault(GOLD, [])
+    shots: list[Document] = state.setdefault(SHOTS, [])
+    return gold, shots
+
+
+def begin(document: Document) -> None:
+    """Begin to correct what is shown; scores go, because a person has no score."""
+    st.session_state[DRAFT] = without_scores(document)
+    st.session_state[f"{_P}range"] = None
+
+
+def without_scores(document: Document) -> Document:
+    """The same items without their scores."""
+
+    def bare(span: Span) -> Span:
+        return Span(start=span.start, end=span.end, type=span.type)
+
+    return Document(
+        id=document.id,
+        text=document.text,
+        entities=None if document.entities is None else tuple(dict.fromkeys(bare(s) for s in document.entities)),
+        relations=None
+        if document.relations is None
+        else tuple(
+            dict.fromkeys(Relation(type=r.type, head=bare(r.head), tail=bare(r.tail)) for r in document.relations)
+        ),
+        events=None
+        if document.events is None
+        else tuple(
+            Event(
+                type=e.type,
+                trigger=bare(e.trigger),
+                arguments=tuple(Argument(role=a.role, start=a.start, end=a.end) for a in e.arguments),
+            )
+            for e in document.events
+        ),
+    )
+
+
+def show_draft(schema: Schema) -> None:
+    """The editor: select words to mark them, pick rows to remove them, join two entities."""
+    draft: Document = st.session_state[DRAFT]
+    with st.container(border=True, key=f"{_P}correct"):
+        st.markdown("**Correct it**")
+        st.caption("Select words in the text, then say what they are. Pick a row of the table below to remove it.")
+        show_marked(draft, label_colours(schema), f"{_P}draft.text", on_range=_take_range, height=300)
+        if fault := st.session_state.pop(f"{_P}draft.fault", ""):
+            st.error(fault)
+        _add(draft, schema)
+        _remove(draft)
+        row = st.container(horizontal=True)
+        row.button("Keep as gold", key=f"{_P}keep.gold", icon=":material/verified:", on_click=_keep, args=(GOLD,))
+        row.button(
+            "Keep as demonstration", key=f"{_P}keep.shot", icon=":material/school:", on_click=_keep, args=(SHOTS,)
+        )
+        row.button("Discard", key=f"{_P}keep.none", type="tertiary", on_click=_discard)
+
+
+def _take_range(start: int, end: int) -> None:
+    st.session_state[f"{_P}range"] = (start, end)
+
+
+def _add(draft: Document, schema: Schema) -> None:
+    whole = schema.expanded()
+    chosen: tuple[int, int] | None = st.session_state.get(f"{_P}range")
+    kinds = {f"entity: {label.name}": ("entity", label.name) for label in whole.entities}
+    kinds |= {f"trigger: {name}": ("trigger", name) for name in whole.events}
+    for n, event in enumerate(draft.events or ()):
+        words = draft.text[event.trigger.start : event.trigger.end]
+        for role in whole.events.get(event.type, ()):
+            kinds[f"{role} of {event.type} “{words}” ({n + 1})"] = (f"argument:{n}", role)
+    if chosen is not None and kinds:
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        what = left.selectbox(f"“{plain(draft.text[slice(*chosen)], 60)}” is", list(kinds), key=f"{_P}add.as")
+        right.button("Add", key=f"{_P}add", type="primary", on_click=_put, args=(draft, *kinds[what], *chosen))
+    if whole.relations and len(draft.entities or ()) > 1:
+        entities = list(draft.entities or ())
+
+        def said(n: int) -> str:
+            return f"{draft.text[entities[n].start : entities[n].end]} ({entities[n].type}, {entities[n].start})"
+
+        one, two, three, four = st.columns([3, 3, 3, 1], vertical_alignment="bottom")
+        head = one.selectbox("From", range(len(entities)), format_func=said, key=f"{_P}rel.head")
+        name = two.selectbox("Relation", list(whole.relations), key=f"{_P}rel.name")
+        tail = three.selectbox("To", range(len(entities)), format_func=said, key=f"{_P}rel.tail", index=1)
+        fits = schema.allows(name, entities[head].type, entities[tail].type)
+        four.button(
+            "Join", key=f"{_P}rel.add", disabled=not fits, on_click=_join, args=(draft, name, entities[head], entities[tail]),
+            help=None if fits else "The schema does not allow this relation between these types.",
+        )  # fmt: skip
+
+
+def _remove(draft: Document) -> None:
+    frame, picks = rows_for_table(draft)
+    if frame.empty:
+        return
+    event = st.dataframe(
+        frame.drop(columns="score"),
+        key=f"{_P}draft.table",
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        height=220,
+    )
+    rows = event.selection.rows
+    st.button(
+        f"Remove {count(len(rows), 'row')}" if rows else "Remove", key=f"{_P}remove", disabled=not rows, icon=":material/delete:",
+        on_click=_drop, args=(draft, [(frame["kind"][n], frame["type"][n], int(frame["at"][n]), picks[n]) for n in rows]),
+        help=None if rows else "Pick rows first.",
+    )  # fmt: skip
+
+
+def _set(draft: Document, **parts: Any) -> None:
+    try:
+        st.session_state[DRAFT] = Document.read({**draft.model_dump(exclude_none=True), **parts})
+    except ExtractError as fault:
+        st.session_state[f"{_P}draft.fault"] = in_words(fault)
+
+
+def _put(draft: Document, kind: str, name: str, start: int, end: int) -> None:
+    if kind == "entity":
+        span = Span(start=start, end=end, type=name)
+        _set(draft, entities=tuple(dict.fromkeys((*(draft.entities or ()), span))))
+    elif kind == "trigger":
+        _set(draft, events=(*(draft.events or ()), Event(type=name, trigger=Span(start=start, end=end, type=name))))
+    else:
+        events = list(draft.events or ())
+        n = int(kind.partition(":")[2])
+        more = (*events[n].arguments, Argument(role=name, start=start, end=end))
+        events[n] = events[n].model_copy(update={"arguments": tuple(dict.fromkeys(more))})
+        _set(draft, events=tuple(events))
+    st.session_state[f"{_P}range"] = None
+
+
+def _join(draft: Document, name: str, head: Span, tail: Span) -> None:
+    relation = Relation(type=name, head=head, tail=tail)
+    _set(draft, relations=tuple(dict.fromkeys((*(draft.relations or ()), relation))))
+
+
+def _drop(draft: Document, rows: list[tuple[str, str, int, tuple[str, int]]]) -> None:
+    """Take rows out; a relation goes with its ends, an argument without its event."""
+    gone_entities = {pick[1] for kind, _, _, pick in rows if kind == "entity"}
+    gone_relations = {pick[1] for kind, _, _, pick in rows if kind == "relation"}
+    gone_events = {pick[1] for kind, _, _, pick in rows if kind == "trigger"}
+    gone_arguments = {(pick[1], type_.partition(": ")[2], at) for kind, type_, at, pick in rows if kind == "argument"}
+    parts: dict[str, Any] = {}
+    if draft.entities is not None:
+        lost = {draft.entities[n].key for n in gone_entities}
+        parts["entities"] = tuple(s for s in draft.entities if s.key not in lost)
+    else:
+        lost = set()
+    if draft.relations is not None:
+        parts["relations"] = tuple(
+            r
+            for n, r in enumerate(draft.relations)
+            if n not in gone_relations and r.head.key not in lost and r.tail.key not in lost
+        )
+    if draft.events is not None:
+        parts["events"] = tuple(
+            e.model_copy(
+                update={"arguments": tuple(a for a in e.arguments if (n, a.role, a.start) not in gone_arguments)}
+            )
+            for n, e in enumerate(draft.events)
+            if n not in gone_events
+        )
+    _set(draft, **parts)
+
+
+def _keep(where: str) -> None:
+    draft: Document = st.session_state[DRAFT]
+    found: list[Document] = st.session_state.setdefault(where, [])
+    found[:] = [d for d in found if d.text != draft.text]  # a text kept again takes the place of what it was
+    found.append(draft.model_copy(update={"id": str(len(found) + 1)}))
+    st.session_state[DRAFT] = None
+
+
+def _discard() -> None:
+    st.session_state[DRAFT] = None
+
+
+def show_kept(uses_shots: bool, engine: str) -> None:
+    """What is kept, with downloads; demonstrations may be uploaded."""
+    gold, shots = kept_lists()
+    with st.expander(f"Kept: {len(gold)} gold, {count(len(shots), 'demonstration')}", icon=":material/inventory_2:"):
+        left, right = st.columns(2)
+        for column, name, found in ((left, "gold", gold), (right, "demonstrations", shots)):
+            column.markdown(f"**{name.capitalize()}**")
+            for n, document in enumerate(found):
+                row = column.container(horizontal=True, vertical_alignment="center")
+                row.caption(plain(document.text, 70))
+                row.button("Remove", key=f"{_P}kept.{name}.{n}", type="tertiary", on_click=found.pop, args=(n,))
+            if found:
+                column.download_button(
+                    "JSONL", data=jsonl_bytes(found), file_name=f"{name}.jsonl", mime="application/jsonl", key=f"{_P}kept.{name}.download",
+                    icon=":material/download:", on_click="ignore",
+                )  # fmt: skip
+            else:
+                column.caption("None yet: press Correct under a result.")
+        upload = right.file_uploader("Demonstrations from a file", type=["jsonl"], key=f"{_P}shots.upload")
+        if upload is not None and st.session_state.get(f"{_P}shots.seen") != upload.file_id:
+            st.session_state[f"{_P}shots.seen"] = upload.file_id
+            _take_upload(upload, shots)
+            st.rerun()
+        if fault := st.session_state.pop(f"{_P}shots.fault", ""):
+            right.error(fault)
+        if not uses_shots:
+            right.caption(f"{engine} does not learn from demonstrations; they are kept for engines that do.")
+
+
+def _take_upload(upload: Any, shots: list[Document]) -> None:
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
+        path = Path(folder) / "demonstrations.jsonl"
+        path.write_bytes(upload.getvalue())
+        try:
+            found = list(read_annotated(path, "jsonl"))
+        except ExtractError as fault:
+            st.session_state[f"{_P}shots.fault"] = in_words(fault)
+            return
+    shots += found[: MOST_SHOTS - len(shots)]

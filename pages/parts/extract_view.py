@@ -1,0 +1,257 @@
+"""The middle and right of Extract: the marked text, and its results as table, cards, arcs and triplets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from html import escape
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts.words import count, plain
+from workbench.extract import Document, Schema
+from workbench.extract.marks import Units, lines_of, marks_of
+from workbench.figures.interactive_arcs import MOST, Arc, arcs
+from workbench.figures.marked import colour_of, colours, layers
+from workbench.figures.marked_script import MARKED_CSS, MARKED_JS
+
+MOST_MARKS = 3000  # drawn on one text
+MOST_ROWS = 5000  # of a table on the page; the files hold all
+LONG = 1200  # characters
+Pick = tuple[str, int]  # kind ("entity", "relation", "event") and index
+
+_JS = (
+    MARKED_JS
+    + """
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component;
+  const root = parentElement.querySelector(".wb-marked");
+  root.setAttribute("aria-label", data.name);
+  wbMarked(root, data, { pick: (n) => setTriggerValue("pick", n), select: (range) => setTriggerValue("range", range) });
+}
+"""
+)
+_CSS = f":host {{ display: block; }} .wb-marked {{ color: var(--st-text-color); font-family: var(--st-font); }} {MARKED_CSS}"
+
+
+@cache
+def _component() -> Any:
+    return st.components.v2.component(
+        "workbench_marked_text", html='<div class="wb-marked" role="group"></div>', css=_CSS, js=_JS
+    )
+
+
+def show_marked(
+    document: Document,
+    colour: dict[str, str],
+    key: str,
+    picked: Pick | None = None,
+    on_pick: Callable[[Pick], None] | None = None,
+    on_range: Callable[[int, int], None] | None = None,
+    height: int | None = 460,
+) -> None:
+    """The text with its marks.
+
+    Args:
+        on_pick: told which entity or event was clicked. on_range: told the code points of words that were selected.
+    """
+    marks = marks_of(document)
+    if len(marks) > MOST_MARKS:
+        st.caption(
+            f"The first {MOST_MARKS:,} of {len(marks):,} marks are drawn; raise the threshold or choose fewer types."
+        )
+        marks = sorted(marks)[:MOST_MARKS]
+    units, layer = Units(document.text), layers(marks)
+    at = next(
+        (
+            n
+            for n, m in enumerate(marks)
+            if picked == (("entity" if m.kind == "entity" else "event"), m.index) and m.kind != "argument"
+        ),
+        -1,
+    )
+    data = {
+        "text": document.text,
+        "name": "Text with its results: Tab moves between them, Enter picks one",
+        "depth": max(layer, default=-1) + 1,
+        "picked": at,
+        "marks": [
+            {
+                "start": units.to_units(mark.start), "end": units.to_units(mark.end), "label": mark.label, "score": mark.score,
+                "layer": layer[n], "colour": colour_of(mark.label, colour),
+            }
+            for n, mark in enumerate(marks)
+        ],
+    }  # fmt: skip
+
+    def take_pick() -> None:
+        place = st.session_state[key].get("pick")
+        if on_pick is not None and place is not None and 0 <= int(place) < len(marks):
+            mark = marks[int(place)]
+            on_pick(("entity" if mark.kind == "entity" else "event", mark.index))
+
+    def take_range() -> None:
+        span = st.session_state[key].get("range")
+        if on_range is not None and isinstance(span, dict):
+            on_range(units.to_points(int(span["start"])), units.to_points(int(span["end"])))
+
+    long = height is not None and len(document.text) > LONG  # a long text scrolls in a box
+    with st.container(height=height if long else "content", border=True, key=f"{key}.box"):
+        _component()(key=key, data=data, on_pick_change=take_pick, on_range_change=take_range)
+
+
+def label_colours(schema: Schema) -> dict[str, str]:
+    """A colour for every label of a schema, fixed by its place in it."""
+    return colours(schema.labels())
+
+
+# ------------------------------------------------------------------ the right side
+def show_results(
+    document: Document, schema: Schema, colour: dict[str, str], prefix: str, on_pick: Callable[[Pick], None]
+) -> None:
+    """Table, cards, arcs and, where the schema asks for it, sentiment."""
+    has_sentiment = schema.sentiment is not None or any(
+        r.head.type == "aspect" and r.tail.type == "opinion" for r in document.relations or ()
+    )
+    tabs = st.tabs(["Table", "Cards", "Arcs", *(["Sentiment"] if has_sentiment else [])], key=f"{prefix}tabs")
+    with tabs[0]:
+        _table(document, prefix, on_pick)
+    with tabs[1]:
+        _cards(document, colour)
+    with tabs[2]:
+        _arcs(document, colour, prefix)
+    if has_sentiment:
+        with tabs[3]:
+            _triplets(document)
+
+
+def rows_for_table(document: Document) -> tuple[pd.DataFrame, list[Pick]]:
+    """What the table shows, and the result behind each row."""
+    rows, picks = [], []
+    entity = relation = 0
+    for line in lines_of(document):
+        kind = line["kind"]
+        if kind == "relation":
+            words, picks_to = f"{line['head']} → {line['tail']}", ("relation", relation)
+            relation += 1
+        elif kind == "entity":
+            words, picks_to = line["text"], ("entity", entity)
+            entity += 1
+        else:
+            words, picks_to = line["text"], ("event", line["event"])
+        name = line["type"] if line["role"] is None else f"{line['type']}: {line['role']}"
+        start = line["head_start"] if kind == "relation" else line["start"]
+        rows.append({"kind": kind, "type": name, "words": words, "score": line["score"], "at": start})
+        picks.append(picks_to)
+    return pd.DataFrame(rows, columns=["kind", "type", "words", "score", "at"]), picks
+
+
+def _table(document: Document, prefix: str, on_pick: Callable[[Pick], None]) -> None:
+    frame, picks = rows_for_table(document)
+    if frame.empty:
+        st.caption("Nothing was found at this threshold: lower it, or change the types.")
+        return
+    key = f"{prefix}table"
+
+    def take() -> None:
+        rows = st.session_state[key]["selection"]["rows"]
+        if rows:
+            on_pick(picks[rows[0]])
+
+    st.dataframe(
+        frame.head(MOST_ROWS), key=key, hide_index=True, on_select=take, selection_mode="single-row", height=420, row_height=30,
+        column_config={
+            "kind": st.column_config.TextColumn("Kind", width="small"),
+            "type": st.column_config.TextColumn("Type"),
+            "words": st.column_config.TextColumn("Words"),
+            "score": st.column_config.ProgressColumn("Score", min_value=0.0, max_value=1.0, format="%.2f", width="small"),
+            "at": st.column_config.NumberColumn("At", help="First character, counted from 0 in Unicode code points.", width="small"),
+        },
+    )  # fmt: skip
+    shown = f"the first {MOST_ROWS:,} of " if len(frame) > MOST_ROWS else ""
+    st.caption(f"{shown}{count(len(frame), 'row')}; the box before a row picks it.")
+
+
+def _cards(document: Document, colour: dict[str, str]) -> None:
+    """A card for each event, then for each type of entity with its mentions; the same words are one line with how often."""
+    out = []
+    text = document.text
+
+    def head(name: str, score: float | None = None) -> str:
+        said = "" if score is None else f" <span style='opacity:.7'>{score:.2f}</span>"
+        return f"<div style='font-weight:600;color:{colour_of(name, colour)}'>{escape(name)}{said}</div>"
+
+    def card(inner: str, name: str) -> str:
+        return (
+            f"<div style='border:1px solid rgba(128,128,128,.35);border-left:4px solid {colour_of(name, colour)};border-radius:.4rem;"
+            f"padding:.45rem .7rem;margin-bottom:.5rem;overflow-wrap:anywhere'>{inner}</div>"
+        )
+
+    for event in (document.events or ())[:200]:
+        rows = [f"<div><b>{escape(text[event.trigger.start : event.trigger.end])}</b></div>"]
+        for a in event.arguments:
+            score = "" if a.score is None else f" <span style='opacity:.7'>{a.score:.2f}</span>"
+            rows.append(
+                f"<div><span style='opacity:.7'>{escape(a.role)}:</span> {escape(text[a.start : a.end])}{score}</div>"
+            )
+        out.append(card(head(event.type, event.score) + "".join(rows), event.type))
+    by_type: dict[str, list[tuple[str, float | None]]] = {}
+    for span in document.entities or ():
+        by_type.setdefault(span.type, []).append((text[span.start : span.end], span.score))
+    for type_, mentions in by_type.items():
+        often = Counter(words for words, _ in mentions)
+        best: dict[str, float | None] = {}
+        for words, score in mentions:
+            best[words] = max((s for s in (best.get(words), score) if s is not None), default=None)
+        lines = []
+        for words, times in list(often.items())[:200]:
+            more = f" <span style='opacity:.7'>× {times}</span>" if times > 1 else ""
+            score = "" if best[words] is None else f" <span style='opacity:.7'>{best[words]:.2f}</span>"
+            lines.append(f"<div>{escape(words)}{more}{score}</div>")
+        out.append(card(head(type_) + "".join(lines), type_))
+    if not out:
+        st.caption("Nothing was found at this threshold: lower it, or change the types.")
+    else:
+        with st.container(height=460, border=False):
+            st.html("".join(out))
+
+
+def _arcs(document: Document, colour: dict[str, str], prefix: str) -> None:
+    links = [
+        Arc(r.type, (r.head.start, r.head.end), (r.tail.start, r.tail.end), r.score) for r in document.relations or ()
+    ]
+    links += [
+        Arc(f"{event.type}: {a.role}", (event.trigger.start, event.trigger.end), (a.start, a.end), a.score)
+        for event in document.events or ()
+        for a in event.arguments
+    ]
+    if not links:
+        st.caption("No relation and no event was found at this threshold, or the schema asks for none.")
+        return
+    shades = {link.name: colour_of(link.name, colour) for link in links}
+    st.plotly_chart(arcs(document.text, links, shades), key=f"{prefix}arcs", config={"displayModeBar": False})
+    cut = f" The first {MOST} of {len(links):,} are drawn." if len(links) > MOST else ""
+    st.caption(f"From head to tail, and from trigger to argument, mentions in the order of the text.{cut}")
+
+
+def _triplets(document: Document) -> None:
+    text = document.text
+    rows = [
+        {
+            "aspect": text[r.head.start : r.head.end],
+            "opinion": text[r.tail.start : r.tail.end],
+            "polarity": r.type,
+            "score": r.score,
+        }
+        for r in document.relations or ()
+        if r.head.type == "aspect" and r.tail.type == "opinion"
+    ]
+    if not rows:
+        st.caption("No aspect with an opinion was found at this threshold.")
+        return
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height=min(460, 60 + 36 * len(rows)))
+    often = Counter(row["polarity"] for row in rows)
+    st.caption(" · ".join(f"{plain(name)}: {times}" for name, times in often.most_common()))
