@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from probes import RoutingProbe
     from workbench.models import LoadedModel
+    from workbench.unified.recording import SampleMaker
 
 DEFAULT_MAX_LENGTH = 2048
 MIN_LENGTH = 4
@@ -33,6 +34,7 @@ MIN_LENGTH = 4
 _BUFFERED_BATCHES = 32
 # Optional columns of the token rows, and the fields of `RecordOptions` that ask for them.
 STREAMS = {"scores": "scores", "predicted": "predictions", "loss": "loss"}
+UNIFIED = "unified_omni"  # family that takes files by its own tokenizers
 _BY_PROBE = ("modality", "phase")  # groups that the probe tells by itself
 _HUGE = 10**9  # tokenizers say "no limit" with numbers far above this
 
@@ -251,9 +253,7 @@ class _Runner:
             if loaded.tokenizer is not None
             else None
         )
-        self.media = MediaMaker(
-            loaded.processor, loaded.modalities, loaded.info.id, by_role=by_role, generating=generating
-        )
+        self.media = media_maker(loaded, by_role=by_role, generating=generating)
         self.parameters = inspect.signature(type(loaded.model).forward).parameters
         self.pad = pad_id(loaded)
         if generating and not (hasattr(loaded.model, "can_generate") and loaded.model.can_generate()):
@@ -344,17 +344,20 @@ class _Runner:
 
         groups: Any = None
         if self.options.group_by not in _BY_PROBE:
-            groups = [row.group]
+            groups = [row.group] * row.rows
             if row.groups is not None:
                 groups = np.array([row.groups], dtype=object)
-        probe.label(documents=[row.document], groups=groups)
-        self._forward({name: self._placed(value) for name, value in row.inputs.items()}, self.options.generate > 0)
+        probe.label(documents=[row.document] * row.rows, groups=groups)
+        inputs = {name: self._placed(value, row.exact) for name, value in row.inputs.items()}
+        self._forward(inputs, self.options.generate > 0)
 
-    def _placed(self, value: Any) -> Any:
-        """A tensor on the model's device, floats in its number format."""
+    def _placed(self, value: Any, exact: bool) -> Any:
+        """A tensor on the model's device, floats in its number format unless they are to stay exact."""
         if not hasattr(value, "to"):
             return value
-        return value.to(self.device, self.model.dtype) if value.is_floating_point() else value.to(self.device)
+        if exact or not value.is_floating_point():
+            return value.to(self.device)
+        return value.to(self.device, self.model.dtype)
 
     def _forward(self, inputs: dict[str, Any], writes: bool) -> None:
         if writes:
@@ -375,6 +378,15 @@ class _Runner:
         config = self.model.config
         start = getattr(config, "decoder_start_token_id", None)
         return ids.new_full((len(ids), 1), self.pad if start is None else int(start))
+
+
+def media_maker(loaded: LoadedModel, *, by_role: bool = False, generating: bool = False) -> MediaMaker | SampleMaker:
+    """What makes inputs of files and chats for this model: its processor, or the own way of the unified model."""
+    if loaded.info.family == UNIFIED:
+        from workbench.unified.recording import SampleMaker
+
+        return SampleMaker(loaded, by_role=by_role, generating=generating)
+    return MediaMaker(loaded.processor, loaded.modalities, loaded.info.id, by_role=by_role, generating=generating)
 
 
 def row_length(loaded: LoadedModel, options: RecordOptions) -> int:

@@ -27,15 +27,19 @@ class MediaRow:
 
     Attributes:
         document: its id.
-        inputs: keyword arguments of the model, one row.
-        group: name for the whole row, or None.
+        inputs: keyword arguments of the model.
+        group: name for the whole document, or None.
         groups: [T] name for each token, or None.
+        rows: of the pass that the document takes.
+        exact: floats keep their number format whatever the model's is; else they take it.
     """
 
     document: str
     inputs: dict[str, Any]
     group: str | None
     groups: tuple[str, ...] | None
+    rows: int = 1
+    exact: bool = False
 
 
 class MediaMaker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
@@ -73,3 +73,24 @@ def load_checkpoint(folder: Path | str, device: str = "cpu") -> tuple[UnifiedFor
     model = UnifiedForCausalLM.from_pretrained(path, dtype=torch.float32)
     torch.nn.Module.to(model, torch.device(device))
     return model.eval(), Tokenizers.load(path / TOKENIZERS)
+
+
+def tokenizers_beside(model: Any, name: str) -> Tokenizers:
+    """The tokenizers in the folder that a model was loaded from.
+
+    Args:
+        model: as transformers loaded it.
+        name: of the model, for the sentence.
+
+    Raises:
+        UnifiedError: there are none.
+    """
+    from workbench.unified.tokenizers.bundle import Tokenizers
+
+    folder = Path(str(model.name_or_path)) / TOKENIZERS
+    if not folder.is_dir():
+        raise UnifiedError(
+            f"A unified model reads files with its own tokenizers, but there is no folder '{TOKENIZERS}' beside the weights of '{name}': "
+            "name the folder that `workbench unified train` wrote."
+        )
+    return Tokenizers.load(folder)
