@@ -21,6 +21,7 @@ from workbench.extract.usm.prompt import LabelCoder
 from workbench.extract.usm.reading import Reading
 
 POSITIONS = 4096  # of all sequences of a batch, padding included
+Spans = dict[tuple[str, str], dict[Pair, float]]  # (entity or trigger, label) -> span -> value
 TYPES_OF_AN_END = 2  # entity types under which one span may be the end of a relation
 
 
@@ -108,26 +109,42 @@ class Passes:
         batch_size: int = 8,
         stopped: Callable[[], bool] | None = None,
     ) -> dict[int, Found]:
-        """Candidates of each text that the windows belong to."""
-        spans: dict[int, dict[tuple[str, str], dict[Pair, float]]] = defaultdict(lambda: defaultdict(dict))
-        kept: dict[int, list[tuple[int, LinkScores]]] = defaultdict(list)
-        with_pairs = {number for number, block in enumerate(plan) if block.relations or block.roles}
-        for w, b, scores in self.link_scores(windows, plan, batch_size, stopped):
-            for kind, names in (("entity", plan[b].entities), ("trigger", plan[b].events)):
-                by_number = {number: name for name, number in names.items()}
-                for each in mentions(scores, list(by_number), reading.mode, reading.least(kind)):
-                    best = spans[w][kind, by_number[each.label]]
-                    best[each.span] = max(each.value, best.get(each.span, each.value))
-            if b in with_pairs:
-                kept[w].append((b, scores))
-        found: dict[int, Found] = {}
-        for w, window in enumerate(windows):
-            into = found.setdefault(window.text, Found())
-            _mentions(into, window, spans[w])
-            for b, scores in kept[w]:
-                _relations(into, window, plan[b], scores, schema, spans[w], reading)
-                _arguments(into, window, plan[b], scores, schema, spans[w], reading)
-        return found
+        """Candidates of each text that the windows belong to; see `collect`."""
+        return collect(windows, plan, schema, reading, self.link_scores(windows, plan, batch_size, stopped))
+
+
+def collect(
+    windows: Sequence[Window],
+    plan: Sequence[Block],
+    schema: Schema,
+    reading: Reading,
+    passes: Iterable[tuple[int, int, LinkScores]],
+) -> dict[int, Found]:
+    """Candidates of each text, from the link scores of its passes.
+
+    Args:
+        windows, plan, schema: what was asked; sentiment written out.
+        reading: how links are summed up, and how far down candidates are kept.
+        passes: (number of the window, number of the block, scores), in any order.
+    """
+    spans: dict[int, Spans] = defaultdict(lambda: defaultdict(dict))
+    kept: dict[int, list[tuple[int, LinkScores]]] = defaultdict(list)
+    for w, b, scores in passes:
+        for kind, names in (("entity", plan[b].entities), ("trigger", plan[b].events)):
+            by_number = {number: name for name, number in names.items()}
+            for each in mentions(scores, list(by_number), reading.mode, reading.least(kind)):
+                best = spans[w][kind, by_number[each.label]]
+                best[each.span] = max(each.value, best.get(each.span, each.value))
+        if plan[b].relations or plan[b].roles:
+            kept[w].append((b, scores))
+    found: dict[int, Found] = {}
+    for w, window in enumerate(windows):
+        into = found.setdefault(window.text, Found())
+        _mentions(into, window, spans[w])
+        for b, scores in kept[w]:
+            _relations(into, window, plan[b], scores, schema, spans[w], reading)
+            _arguments(into, window, plan[b], scores, schema, spans[w], reading)
+    return found
 
 
 def _place(window: Window, span: Pair) -> tuple[int, int] | None:
@@ -142,14 +159,14 @@ def _best(table: dict[Any, float], key: Any, value: float) -> None:
     table[key] = max(value, table.get(key, value))
 
 
-def _mentions(into: Found, window: Window, spans: dict[tuple[str, str], dict[Pair, float]]) -> None:
+def _mentions(into: Found, window: Window, spans: Spans) -> None:
     for (kind, name), values in spans.items():
         for span, value in values.items():
             if (at := _place(window, span)) is not None:
                 _best(into.entities if kind == "entity" else into.triggers, (name, *at), value)
 
 
-def _of(spans: dict[tuple[str, str], dict[Pair, float]], kind: str, names: Iterable[str]) -> list[Pair]:
+def _of(spans: Spans, kind: str, names: Iterable[str]) -> list[Pair]:
     """Spans of some types, the best first."""
     values: dict[Pair, float] = {}
     for name in names:
@@ -164,7 +181,7 @@ def _relations(
     block: Block,
     scores: LinkScores,
     schema: Schema,
-    spans: dict[tuple[str, str], dict[Pair, float]],
+    spans: Spans,
     reading: Reading,
 ) -> None:
     every = [label.name for label in schema.entities]
@@ -183,7 +200,7 @@ def _arguments(
     block: Block,
     scores: LinkScores,
     schema: Schema,
-    spans: dict[tuple[str, str], dict[Pair, float]],
+    spans: Spans,
     reading: Reading,
 ) -> None:
     for role, number in block.roles.items():

@@ -1,0 +1,146 @@
+"""Gold annotation as perfect links, and read off again: what the link scheme can say at all, whatever the model.
+
+What does not come back has one of four reasons, which are counted: a border inside a piece of the tokenizer, a stretch across windows, links
+of several spans that also make a span or pair that is not there (B4 of the paper's limits), and an annotation outside the schema.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from workbench.extract.records import Document
+from workbench.extract.schema import Schema
+from workbench.extract.usm.decode import LinkScores
+from workbench.extract.usm.links import Gold, Pair, targets
+from workbench.extract.usm.passes import Found, Window, collect
+from workbench.extract.usm.pieces import encode_texts
+from workbench.extract.usm.plan import Block, blocks, windows
+from workbench.extract.usm.reading import Reading
+
+INSIDE, ACROSS, COMBINED, OUTSIDE = (
+    "border inside a piece",
+    "across windows",
+    "made by links of others",
+    "not in the schema",
+)
+SURE = 20.0  # score of a perfect link
+
+
+def gold_links(document: Document, window: Window, block: Block) -> Gold:
+    """What is true of a window of a document under a block of labels; what is not whole in the window is left out."""
+    gold = Gold()
+
+    def place(start: int, end: int) -> Pair | None:
+        return window.pieces.span(start, end)
+
+    for span in document.entities or ():
+        at = place(span.start, span.end)
+        if at is not None and span.type in block.entities:
+            gold.typed.add((block.entities[span.type], at))
+    for relation in document.relations or ():
+        head, tail = place(relation.head.start, relation.head.end), place(relation.tail.start, relation.tail.end)
+        if head is not None and tail is not None and relation.type in block.relations:
+            _pair(gold, block.relations[relation.type], head, tail)
+    for event in document.events or ():
+        trigger = place(event.trigger.start, event.trigger.end)
+        if trigger is None or event.type not in block.events:
+            continue
+        gold.typed.add((block.events[event.type], trigger))
+        for argument in event.arguments:
+            at = place(argument.start, argument.end)
+            if at is not None and argument.role in block.roles:
+                _pair(gold, block.roles[argument.role], trigger, at)
+    return gold
+
+
+def _pair(gold: Gold, label: int, subject: Pair, object_: Pair) -> None:
+    gold.linked.add((subject, object_))
+    gold.typed.add((label, object_))
+    gold.subjects.add((subject, label))
+
+
+def perfect(gold: Gold, length: int, block: Block) -> LinkScores:
+    """Link scores of a model that is right: +SURE for a link, -SURE for none."""
+    made = targets(gold, length, len(block.prompt.mentions), len(block.prompt.pairs))
+
+    def scores(part: Any) -> Any:
+        return np.where(part == 1, SURE, -SURE).astype(np.float32)
+
+    return LinkScores(*scores(made.tokens), *scores(made.from_label), *scores(made.to_label))
+
+
+def found_in(document: Document) -> Found:
+    """Gold annotation in the form of candidates."""
+    found = Found()
+    for span in document.entities or ():
+        found.entities[span.type, span.start, span.end] = SURE
+    for relation in document.relations or ():
+        head, tail = (relation.head.start, relation.head.end), (relation.tail.start, relation.tail.end)
+        found.relations[relation.type, head, tail] = SURE
+    for event in document.events or ():
+        trigger = (event.type, event.trigger.start, event.trigger.end)
+        found.triggers[trigger] = SURE
+        for argument in event.arguments:
+            found.arguments[trigger, argument.role, (argument.start, argument.end)] = SURE
+    return found
+
+
+TABLES = ("entities", "triggers", "relations", "arguments")
+
+
+def round_trip(
+    documents: Sequence[Document],
+    schema: Schema,
+    tokenizer: Any,
+    size: int = 10**9,
+    overlap: int = 0,
+    most_labels: int = 10**9,
+) -> tuple[list[Found], Counter[tuple[str, str]], Counter[str]]:
+    """Gold -> links -> results, by the strict rule.
+
+    Args:
+        size, overlap: of windows, in pieces; whole texts if not given. most_labels: in a block.
+
+    Returns:
+        What was read off each document; failures by (table of `Found`, reason); gold items by table.
+    """
+    whole = schema.expanded()
+    plan = blocks(whole, most_labels)
+    read: list[Found] = []
+    failures: Counter[tuple[str, str]] = Counter()
+    items: Counter[str] = Counter()
+    for document, pieces in zip(documents, encode_texts(tokenizer, [d.text for d in documents]), strict=True):
+        cut = [Window(0, pieces.cut(a, b), a > 0, b < len(pieces)) for a, b in windows(pieces, size, overlap)]
+        passes = [
+            (w, b, perfect(gold_links(document, window, block), len(window.pieces), block))
+            for w, window in enumerate(cut)
+            for b, block in enumerate(plan)
+        ]
+        found = collect(cut, plan, whole, Reading("strict"), passes).get(0, Found())
+        gold = found_in(document)
+        read.append(found)
+        for table in TABLES:
+            wanted, got = getattr(gold, table), getattr(found, table)
+            items[table] += len(wanted)
+            for key in wanted.keys() - got.keys():
+                failures[table, _reason(key, table, pieces, plan)] += 1
+            failures[table, COMBINED] += len(got.keys() - wanted.keys())
+    return read, +failures, items
+
+
+def _reason(key: Any, table: str, pieces: Any, plan: Sequence[Block]) -> str:
+    """Why a gold item did not come back."""
+    if table in ("entities", "triggers"):
+        label, spans = key[0], [key[1:]]
+        known = {"entities": "entities", "triggers": "events"}[table]
+    elif table == "relations":
+        label, spans, known = key[0], [key[1], key[2]], "relations"
+    else:
+        label, spans, known = key[1], [key[0][1:], key[2]], "roles"
+    if not any(label in getattr(block, known) for block in plan):
+        return OUTSIDE
+    return INSIDE if any(pieces.span(*span) is None for span in spans) else ACROSS
