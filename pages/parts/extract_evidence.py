@@ -40,7 +40,7 @@ def show_evidence(run: Run, document: Document, picked: tuple[str, int]) -> None
         if not spec.evidence:
             st.info(f"{spec.title} gives no evidence beyond its score.")
             return
-        layer, heads = state.get(f"{_P}layer"), state.get(f"{_P}heads")
+        layer, heads = state.get(f"{_P}layer.wish"), state.get(f"{_P}heads")
         wish = (run_key(run), item.model_dump_json(), layer, tuple(heads or ()))
         if state.get(f"{_P}evidence.of") != wish:
             name, job = kept().start(
@@ -133,10 +133,11 @@ def _attention(evidence: Evidence) -> None:
     found: Attention = evidence.attention
     state = st.session_state
     left, right = st.columns(2)
-    state.setdefault(f"{_P}layer", found.layer)
+    state[f"{_P}layer"] = found.layer
     left.number_input(
-        "Layer", 0, found.layers - 1, key=f"{_P}layer", help=f"0 to {found.layers - 1}; the last is nearest the result."
-    )
+        "Layer", 0, found.layers - 1, key=f"{_P}layer", on_change=_take_layer,
+        help=f"0 to {found.layers - 1}; the last is nearest the result.",
+    )  # fmt: skip
     right.multiselect("Heads", list(range(found.heads_in_all)), key=f"{_P}heads", placeholder="All heads, averaged")
     weights = np.asarray(found.weights, dtype=np.float64).mean(axis=0)  # over heads: [rows, columns]
     order = [n for n, place in enumerate(found.columns) if place.kind == "label"]
@@ -145,7 +146,7 @@ def _attention(evidence: Evidence) -> None:
     rows = [f"{n + 1}. {_said(place)}" for n, place in enumerate(found.rows)]
     figure = go.Figure(
         go.Heatmap(
-            z=weights[:, order], x=names, y=rows, colorscale=[[n / 9, c] for n, c in enumerate(SEQUENTIAL)], zmin=0,
+            z=weights[:, order], x=names, y=rows, colorscale=[[n / 9, c] for n, c in enumerate(SEQUENTIAL)], zmin=0, zmax=float(weights.max()) or 1.0,
             colorbar={"title": "attention"}, hovertemplate="%{y} looks at %{x}<br>%{z:.3f}<extra></extra>",
         )
     )  # fmt: skip
@@ -156,6 +157,10 @@ def _attention(evidence: Evidence) -> None:
     st.caption(
         f"Rows: tokens of the result. Columns: labels of the schema, then the text. Layer {found.layer}, {said}; a row sums to 1."
     )
+
+
+def _take_layer() -> None:
+    st.session_state[f"{_P}layer.wish"] = st.session_state[f"{_P}layer"]
 
 
 def _steps(evidence: Evidence) -> None:

@@ -69,7 +69,7 @@ def show_marked(
         (
             n
             for n, m in enumerate(marks)
-            if picked == (("entity" if m.kind == "entity" else "event"), m.index) and m.kind != "argument"
+            if picked == (("entity" if m.kind == "entity" else "event"), m.number) and m.kind != "argument"
         ),
         -1,
     )
@@ -91,7 +91,7 @@ def show_marked(
         place = st.session_state[key].get("pick")
         if on_pick is not None and place is not None and 0 <= int(place) < len(marks):
             mark = marks[int(place)]
-            on_pick(("entity" if mark.kind == "entity" else "event", mark.index))
+            on_pick(("entity" if mark.kind == "entity" else "event", mark.number))
 
     def take_range() -> None:
         span = st.session_state[key].get("range")

@@ -19,7 +19,7 @@ class Mark(NamedTuple):
 
     Attributes:
         start, end: code points. label: type, or event and role. score: None for gold.
-        kind: "entity", "trigger" or "argument". index: of the entity, or of the event.
+        kind: "entity", "trigger" or "argument". number: of the entity, or of the event.
     """
 
     start: int
@@ -27,7 +27,7 @@ class Mark(NamedTuple):
     label: str
     score: float | None
     kind: str
-    index: int
+    number: int
 
 
 def marks_of(document: Document) -> list[Mark]:

@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 MOST = 60  # arcs; more is a tangle
+NAMED = 14  # arcs with their names written; of more the names stand in the hover
 
 
 class Arc(NamedTuple):
@@ -27,51 +28,52 @@ def arcs(text: str, links: Sequence[Arc], colour: Mapping[str, str]) -> go.Figur
     Args:
         colour: of each arc's name.
     """
-    links = links[:MOST]
-    mentions = sorted({place for link in links for place in (link.head, link.tail)})
+    together: dict[tuple[tuple[int, int], tuple[int, int]], list[Arc]] = {}
+    for link in links[:MOST]:  # several names between the same two mentions share an arc
+        together.setdefault((link.head, link.tail), []).append(link)
+    mentions = sorted({place for pair in together for place in pair})
     at = {place: n for n, place in enumerate(mentions)}
     figure = go.Figure()
     highest = 1.0
-    for link in links:
-        left, right = at[link.head], at[link.tail]
-        height = 0.35 + 0.3 * abs(right - left)
-        highest = max(highest, height)
+    for (head, tail), named in together.items():
+        left, right = at[head], at[tail]
+        height = 0.35 + 0.3 * abs(right - left) + 0.2 * (right < left)  # there and back do not cover each other
+        highest = max(highest, height + 0.16 * len(named))
         turn = np.linspace(0, np.pi, 40)
         x = (left + right) / 2 - (right - left) / 2 * np.cos(turn)
-        score = "" if link.score is None else f" {link.score:.2f}"
-        said = f"{escape(_short(text, link.head))} → {escape(_short(text, link.tail))}<br>{escape(link.name)}{score}<extra></extra>"
-        shade = colour.get(link.name, "#7A7F87")
+        words = "<br>".join(_named(link) for link in named)
+        shade = colour.get(named[0].name, "#7A7F87")
+        said = f"{escape(_short(text, head))} → {escape(_short(text, tail))}<br>{words}<extra></extra>"
+        line = {"color": shade, "width": 2}
         figure.add_trace(
-            go.Scatter(
-                x=x,
-                y=height * np.sin(turn),
-                mode="lines",
-                line={"color": shade, "width": 2},
-                hovertemplate=said,
-                showlegend=False,
-            )
+            go.Scatter(x=x, y=height * np.sin(turn), mode="lines", line=line, hovertemplate=said, showlegend=False)
         )
         figure.add_annotation(
             x=float(x[-1]), y=0.0, ax=float(x[-4]), ay=float(height * np.sin(turn[-4])), axref="x", ayref="y", showarrow=True, arrowhead=2,
             arrowcolor=shade, arrowwidth=2, text="",
         )  # fmt: skip
-        figure.add_annotation(
-            x=(left + right) / 2,
-            y=height,
-            text=f"{escape(link.name)}{score}",
-            showarrow=False,
-            yshift=9,
-            font={"size": 12, "color": shade},
-        )
+        if len(together) <= NAMED:
+            figure.add_annotation(
+                x=(left + right) / 2,
+                y=height,
+                text=words,
+                showarrow=False,
+                yanchor="bottom",
+                font={"size": 11, "color": shade},
+            )
     figure.update_xaxes(
         tickvals=list(range(len(mentions))), ticktext=[escape(_short(text, place)) for place in mentions], range=[-0.5, len(mentions) - 0.5],
         showgrid=False, zeroline=False, fixedrange=True,
     )  # fmt: skip
-    figure.update_yaxes(visible=False, range=[-0.05, highest + 0.35], fixedrange=True)
+    figure.update_yaxes(visible=False, range=[-0.05, highest + 0.1], fixedrange=True)
     figure.update_layout(
-        margin={"l": 10, "r": 10, "t": 10, "b": 10}, height=int(170 + 45 * highest), hovermode="closest"
+        margin={"l": 10, "r": 10, "t": 10, "b": 10}, height=int(150 + 90 * highest), hovermode="closest"
     )
     return figure
+
+
+def _named(link: Arc) -> str:
+    return escape(link.name) if link.score is None else f"{escape(link.name)} {link.score:.2f}"
 
 
 def _short(text: str, place: tuple[int, int], limit: int = 24) -> str:
