@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from workbench.cli import run as command
-from workbench.elastic import experiment
+from workbench.elastic import experiment, experiment_plan
 from workbench.elastic.errors import ElasticError
-from workbench.elastic.experiment import Experiment, Shape, run_experiment
+from workbench.elastic.experiment import run_experiment
+from workbench.elastic.experiment_plan import Experiment, Run, Shape, runs_of
 
 TINY = Experiment(
     steps=2, seeds=1, batch=0.05, width=24, heads=2, inner=8, whole=Shape(4, 8, 2), layers=(4, 3), experts=(8, 4), top_k=(1,),
@@ -25,7 +26,7 @@ def test_from_trainings_to_losses(
     out, said = tmp_path / "out", []
     full = experiment.perform
 
-    def second_fails(run: experiment.Run, *rest: object) -> str:
+    def second_fails(run: Run, *rest: object) -> str:
         if run.kind == "plain":
             raise KeyboardInterrupt
         return full(run, *rest)  # type: ignore[arg-type]
@@ -55,7 +56,7 @@ def test_losses_are_those_of_the_checkpoint(trained: tuple[Path, dict], data_roo
     from workbench.unified.checkpoint import load_checkpoint
     from workbench.unified.data.mixture import Mixture
 
-    run = experiment.runs_of(TINY)[-1]
+    run = runs_of(TINY)[-1]
     experiment.perform(run, trained[0], data_root, tmp_path, TINY)
     rows = json.loads((tmp_path / "runs" / run.name / "losses.json").read_text())["rows"]
     model, tokenizers = load_checkpoint(tmp_path / "runs" / run.name / "model")
@@ -90,7 +91,7 @@ def test_the_command_writes_table_and_figure(
             **{**TINY.__dict__, **{name: value for name, value in given.items() if name in ("workers", "seeds")}}
         )
 
-    monkeypatch.setattr(experiment, "Experiment", tiny)
+    monkeypatch.setattr(experiment_plan, "Experiment", tiny)
     out = tmp_path / "out"
     arguments = ["unified", "experiment", "--tokenizers", str(trained[0]), "--data-root", str(data_root), "--out", str(out), "--seeds", "1", "--workers", "1"]  # fmt: skip
     assert command([*arguments, "--json"]) == 0

@@ -22,7 +22,7 @@ def experiment(
     ],
     steps: Annotated[int, typer.Option("--steps", help="Optimiser steps of every run.")] = 600,
     seeds: Annotated[int, typer.Option("--seeds", help="Seeds of every kind of run.")] = 3,
-    held_out: Annotated[int, typer.Option("--held-out", help="Kept-back samples of each task that are measured.")] = 48,
+    held_out: Annotated[int, typer.Option("--held-out", help="Kept-back samples of each task that are measured.")] = 64,
     minutes: Annotated[float, typer.Option("--minutes", help="Longest training of one run; its state is kept.")] = 10.0,
     workers: Annotated[int, typer.Option("--workers", help="Runs at once, a processor thread each.")] = 2,
     as_json: JsonOption = False,
@@ -37,7 +37,8 @@ def experiment(
     """
     quiet_libraries()
     from workbench.analysis.elastic_experiment import OVERALL, differences, markdown, summary
-    from workbench.elastic.experiment import Experiment, run_experiment
+    from workbench.elastic.experiment import run_experiment
+    from workbench.elastic.experiment_plan import Experiment
     from workbench.export import FIGURE_FORMATS, figure_bytes, frame_bytes
     from workbench.figures.paper_experiment import elastic_experiment
 
