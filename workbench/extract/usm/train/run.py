@@ -8,10 +8,12 @@ from typing import Any
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
 from workbench.extract.usm.config import UsmConfig
+from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.model import UsmModel, new_model
 from workbench.extract.usm.train.loop import Length, build_mixture, train
 from workbench.extract.usm.train.recipe import Recipe
-from workbench.extract.usm.weights import CONFIG, load_model
+from workbench.extract.usm.tune import development_parts, fit, with_development
+from workbench.extract.usm.weights import CONFIG, load_model, save_model
 
 
 def start_model(encoder: str, device: str, **choices: Any) -> tuple[UsmModel, Any]:
@@ -65,11 +67,23 @@ def run(
     resume: bool = False,
     progress: bool = False,
     notice: Any = None,
+    development: int = 100,
 ) -> Path:
-    """Load, train, export. See `loop.train`."""
+    """Load, train, export, and learn on development parts how results are read off. See `loop.train`.
+
+    Args:
+        development: texts of each development part; 0 leaves that out.
+    """
     model, tokenizer = start_model(
         encoder, device, **({} if recipe.window <= UsmConfig().window else {"window": recipe.window})
     )
     mixture = build_mixture(recipe, root, tokenizer, model.config.max_label, notice)
     name = Path(encoder).name if Path(encoder).is_dir() else encoder
-    return train(mixture, model, tokenizer, out, recipe, length, encoder=name, resume=resume, progress=progress)
+    made = train(mixture, model, tokenizer, out, recipe, length, encoder=name, resume=resume, progress=progress)
+    names = with_development(name for name in recipe.sets if name not in recipe.held_out)
+    if development and names:
+        engine = UsmEngine(model.eval(), tokenizer, out.name)
+        reading = fit(development_parts(engine, names, root, development, recipe.seed, notice))
+        model.config.decoding = reading.to_json()
+        save_model(made, model, tokenizer)
+    return made
