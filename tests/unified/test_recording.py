@@ -12,13 +12,14 @@ import torch
 
 from tests.unified.toy import sizes
 from workbench.capture import DEFAULT_GROUPS, Capture
+from workbench.causal.check import CausalOptions, causal
 from workbench.cli import run
 from workbench.inputs import InputError, InputOptions, read_documents
 from workbench.models import LoadOptions, load_model
 from workbench.recording import RecordOptions, record
 from workbench.unified import UnifiedConfig, UnifiedForCausalLM
 from workbench.unified.batch import make_batch
-from workbench.unified.checkpoint import export
+from workbench.unified.checkpoint import export, tokenizers_beside
 from workbench.unified.documents import Reader
 from workbench.unified.tokenizers.bundle import Tokenizers
 
@@ -102,3 +103,26 @@ def test_what_it_cannot_do_is_one_sentence(folder: Path, files: Path, tmp_path: 
     broken.write_bytes(b"no picture at all")
     with pytest.raises(InputError, match=r"broken\.png"):
         record(loaded, read_documents([broken], InputOptions()), RecordOptions())
+
+
+def test_the_causal_check_reads_every_modality(folder: Path, files: Path) -> None:
+    pytest.importorskip("av")
+    loaded = load_model(str(folder), LoadOptions(device="cpu", dtype="float32"))
+    documents = read_documents([files / "pictures", files / "clips", files / "kite.txt"], InputOptions())
+    found = causal(loaded, documents, CausalOptions(group_by="modality", draws=1, resamples=20))
+    assert {group for _, group in found.losses.cells} == {
+        "Text",
+        "Image und.",
+        "Video und.",
+        "Image gen.",
+        "Video gen.",
+    }
+    # The full model's loss of a picture that is made, by hand: mean over the bits of a cell, summed over cells.
+    cell = found.losses.cells.index((documents[0].id, "Image gen."))
+    samples = Reader(tokenizers_beside(loaded.model, "tiny")).samples(documents[0])
+    batch = make_batch(samples, loaded.model.config, tokenizers_beside(loaded.model, "tiny"))
+    with torch.no_grad():
+        losses = loaded.model(**batch, use_cache=False).losses
+    cells = batch["bit_labels"][..., 0] >= 0
+    assert found.losses.full[cell] == pytest.approx(float(losses.token[cells].sum()), rel=1e-4)
+    assert found.losses.tokens[cell] == int(cells.sum())

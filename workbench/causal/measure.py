@@ -1,4 +1,4 @@
-"""Losses by document and group under a change of the model, and under none."""
+"""Losses by document and group under a change of the model, and under none: of texts, and of every modality for the unified model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from workbench.capture.errors import WorkbenchError
 from workbench.causal.errors import CausalError
 from workbench.causal.interventions import Intervention
-from workbench.elastic.texts import Batch, Scores, Texts, read_texts
+from workbench.elastic.samples import read_any
+from workbench.elastic.texts import Scores, Texts
 
 if TYPE_CHECKING:
     from workbench.inputs import Document
@@ -64,7 +65,7 @@ def halves_of(
     first = 0
     for part in documents:
         if part:
-            texts = read_texts(loaded, part, group_by=group_by, batch_size=batch_size, max_length=max_length)
+            texts = read_any(loaded, part, group_by=group_by, batch_size=batch_size, max_length=max_length)
             halves.append(Half(texts, first))
             first += len(texts.cells)
     return halves
@@ -90,26 +91,21 @@ def measure(
     """
     import torch
 
+    model: Any = loaded.model
     found = np.zeros(sum(len(half.texts.cells) for half in halves))
     for half, change in zip(halves, changes, strict=True):
-        block: AbstractContextManager[Any] = (
-            nullcontext() if change is None or change.empty else change.applied(loaded.model)
-        )
+        block: AbstractContextManager[Any] = nullcontext() if change is None or change.empty else change.applied(model)
         scores = Scores(len(half.texts.cells))
         with block, torch.inference_mode():
             for batch in half.texts.batches:
                 if cancelled is not None and cancelled():
                     raise Stopped("The work was stopped on request, and nothing was kept: start it again when wanted.")
-                scores.add(batch, _logits(loaded.model, batch))
+                out = model(**batch.arguments(model.device), use_cache=False)
+                scores.add(batch, batch.answer(out))
                 if on_batch is not None:
                     on_batch(len(batch.ids))
         found[half.first : half.first + len(scores.loss)] = scores.loss
     return found
-
-
-def _logits(model: Any, batch: Batch) -> Any:
-    out = model(input_ids=batch.ids.to(model.device), attention_mask=batch.mask.to(model.device), use_cache=False)
-    return out.logits
 
 
 def cells_of(halves: Sequence[Half]) -> tuple[tuple[tuple[str, str], ...], np.ndarray]:
