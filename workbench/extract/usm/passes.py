@@ -190,7 +190,7 @@ def _relations(
         heads, tails = _of(spans, "entity", rule.head or every), _of(spans, "entity", rule.tail or every)
         for each in linked(scores, number, heads, tails, reading.mode, reading.least("relation"), 0.0):
             head, tail = _place(window, each.subject), _place(window, each.object)
-            if head is not None and tail is not None and head != tail:
+            if head is not None and tail is not None:
                 _best(into.relations, (name, head, tail), each.value)
 
 

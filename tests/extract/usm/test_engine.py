@@ -1,0 +1,307 @@
+"""The engine from the outside: offsets in any text, many labels, long texts, faults in one sentence, evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from probes.attention import attention_modules, attention_rows, estimated_bytes
+from probes.errors import ProbeError
+from workbench.extract import EngineError, SchemaError, load_engine
+from workbench.extract.engines import Engine
+from workbench.extract.records import Relation
+from workbench.extract.schema import Schema
+from workbench.extract.usm.batch import make_batch
+from workbench.extract.usm.decode import LinkScores, linked, mentions
+from workbench.extract.usm.engine import UsmEngine
+from workbench.extract.usm.model import UsmModel
+from workbench.extract.usm.pieces import encode_texts
+from workbench.extract.usm.plan import blocks, windows
+from workbench.extract.usm.reading import Curve, Reading
+from workbench.extract.usm.weights import CONFIG, WEIGHTS
+
+SCHEMA = {
+    "entities": ["person", "city", {"name": "company", "description": "a firm"}],
+    "relations": {"works for": {"head": ["person"], "tail": ["company"]}},
+    "events": {"attack": ["victim", "place"]},
+    "sentiment": {},
+}
+HOSTILE = {
+    "right to left": "שלום Marie Curie مرحبا بكم في Paris",
+    "emoji": "Marie 👩‍🔬🇫🇷 met Pierre 😀😀 in Paris",
+    "zero width": "Ma\u200brie\u200d Curie\ufeff in \u2060Paris",
+    "combining": "Cafe\u0301 de Marie e\u0301\u0301\u0301 Curie",
+    "html": "<script>alert('Marie')</script> & <b>Paris</b>",
+    "astral": "𝔐𝔞𝔯𝔦𝔢 in 𝕻aris",
+    "chinese": "居里夫人 Marie 出生在华沙。",
+    "white": " \t\n Marie \u00a0\u3000 Paris \r\n ",
+    "controls": "Marie\x00\x01 Curie\x7f",
+    "one long word": "x" * 3000 + " Marie",
+}
+
+
+@pytest.fixture
+def engine(model: UsmModel, tokenizer: Any) -> UsmEngine:
+    return UsmEngine(model, tokenizer, "tiny")
+
+
+def test_it_is_an_engine_and_loads_by_name(folder: Path) -> None:
+    loaded = load_engine("usm", str(folder), device="cpu")
+    assert isinstance(loaded, Engine) and loaded.name == "usm" and loaded.model == folder.name
+    assert len(loaded.extract(["Marie in Paris"], SCHEMA)) == 1
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_offsets_are_code_points_of_the_text_as_given(engine: UsmEngine, what: str) -> None:
+    text = HOSTILE[what]
+    found = engine.extract([text], SCHEMA)[0]
+    assert found.text == text and found.entities
+    for span in found.entities:
+        mention = text[span.start : span.end]
+        assert mention and mention == mention.strip(), "no mention is empty or begins or ends in white space"
+    for relation in found.relations:
+        assert (
+            text[relation.head.start : relation.head.end].strip()
+            and text[relation.tail.start : relation.tail.end].strip()
+        )
+    found.select(0.0)
+
+
+def test_a_word_is_found_where_it_stands_behind_emoji(engine: UsmEngine) -> None:
+    """Every span of pieces is a candidate at the floor of an untrained model, so that of the word must be among them, exactly."""
+    engine.reading = Reading("mean", 0.5, {"mean": {"entity": Curve(0.01, 0.0)}})
+    text = "👩‍🔬🇫🇷😀 Marie שלום Paris"
+    found = engine.extract([text], {"entities": ["person"]})[0]
+    for word in ("Marie", "Paris"):
+        assert (text.index(word), text.index(word) + len(word)) in {(s.start, s.end) for s in found.entities}
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "\u200b\u200b"])
+def test_texts_without_a_word_give_nothing(engine: UsmEngine, text: str) -> None:
+    found = engine.extract([text, "Marie"], SCHEMA)
+    assert len(found) == 2 and not found[0].entities and found[0].text == text
+
+
+def test_a_text_of_100_000_characters_has_global_offsets(engine: UsmEngine) -> None:
+    engine.reading = Reading("strict", 0.5, {"strict": {"entity": Curve(1.0, -6.0)}})
+    text = ("Marie met Pierre . " * 5300)[:100_000]
+    found = engine.extract([text], {"entities": ["person"]})[0]
+    assert "windows" in found.notes[0]
+    assert all(text[s.start : s.end].strip() == text[s.start : s.end] for s in found.entities)
+    if found.entities:
+        assert max(s.end for s in found.entities) > 90_000
+
+
+def test_windows_cover_every_piece_overlap_and_cut_between_words(tokenizer: Any) -> None:
+    pieces = encode_texts(tokenizer, ["Marie Curie zzyzx worked in Paris qqq " * 20])[0]
+    cut = windows(pieces, 20, 6)
+    assert cut[0][0] == 0 and cut[-1][1] == len(pieces)
+    for (a, b), (c, d) in zip(cut, cut[1:], strict=False):
+        assert b - a <= 20 and a < c < b < d, "each goes on before the one before it ends"
+        assert pieces.words[b] != pieces.words[b - 1] and pieces.words[c] != pieces.words[c - 1]
+
+
+def test_short_text_gives_the_same_alone_and_inside_windows(engine: UsmEngine) -> None:
+    assert len(engine.windows(["Marie met Pierre"])) == 1
+
+
+def test_500_labels_are_asked_in_blocks(engine: UsmEngine) -> None:
+    found = engine.extract(["Marie in Paris"], {"entities": [f"type {n}" for n in range(500)]})[0]
+    assert "passes" in found.notes[-1]
+    plan = blocks(Schema.of(*(f"type {n}" for n in range(500))), 8)
+    assert sorted(name for block in plan for name in block.entities) == sorted(f"type {n}" for n in range(500))
+    assert all(len(block.prompt.labels) <= 8 for block in plan)
+
+
+def test_blocks_keep_what_belongs_together() -> None:
+    schema = Schema.read(
+        {
+            "entities": [f"e{n}" for n in range(10)],
+            "relations": {f"r{n}": {"head": [f"e{n}"], "tail": [f"e{9 - n}"]} for n in range(10)},
+            "events": {f"v{n}": [f"a{n}", "shared"] for n in range(5)},
+        }
+    )
+    plan = blocks(schema, 6)
+    assert all(len(block.prompt.labels) <= 6 for block in plan)
+    for name, rule in schema.relations.items():
+        assert any(name in b.relations and {*rule.head, *rule.tail} <= set(b.entities) for b in plan)
+    for name, roles in schema.events.items():
+        assert any(name in b.events and set(roles) <= set(b.roles) for b in plan)
+    assert {name for b in plan for name in b.entities} == {label.name for label in schema.entities}
+    for block in plan:
+        numbers = [*block.entities.values(), *block.events.values(), *block.relations.values(), *block.roles.values()]
+        assert numbers == list(range(len(block.prompt.labels)))
+
+
+def test_faults_are_one_sentence(engine: UsmEngine, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match="declared twice"):
+        engine.extract(["a"], {"entities": ["person", "person"]})
+    with pytest.raises(SchemaError, match="no entity type of that name"):
+        engine.extract(["a"], {"entities": ["person"], "relations": {"r": {"head": ["ghost"], "tail": []}}})
+    with pytest.raises(SchemaError, match="empty"):
+        engine.extract(["a"], {})
+    with pytest.raises(EngineError, match="holds no USM model"):
+        UsmEngine.load(str(tmp_path))
+    (folder / CONFIG).write_text('{"model_type": "bert"}', encoding="utf-8")
+    with pytest.raises(EngineError, match="not usm"):
+        UsmEngine.load(str(folder))
+    with pytest.raises(EngineError, match="choose one of them"):
+        UsmEngine(engine.usm, engine.tokenizer, decoding="best")
+
+
+def test_a_damaged_file_is_one_sentence(folder: Path) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
+    with pytest.raises(EngineError, match="cannot be read"):
+        UsmEngine.load(str(folder))
+
+
+def test_stopping_keeps_whole_texts(engine: UsmEngine) -> None:
+    done: list[int] = []
+    found = engine.extract(
+        ["Marie"] * 10, SCHEMA, batch_size=2, progress=done.append, stopped=lambda: bool(done) and done[-1] >= 4
+    )
+    assert done == [2, 4] and len(found) == 4
+
+
+def test_batch_size_changes_nothing(engine: UsmEngine) -> None:
+    texts = [HOSTILE["emoji"], "Marie", "Marie Curie worked in Paris", ""]
+    one, many = engine.extract(texts, SCHEMA, batch_size=1), engine.extract(texts, SCHEMA, batch_size=4)
+    for a, b in zip(one, many, strict=True):
+        values = {s.key: s.score for s in a.entities}
+        for span in b.entities:
+            assert span.key in values or abs((span.score or 0) - b.floor) < 1e-3
+            if span.key in values:
+                assert span.score == pytest.approx(values[span.key], abs=2e-3)
+
+
+# ---------------------------------------------------------------------- decoding against plain loops
+def random_links(length: int, labels: int, seed: int) -> LinkScores:
+    draw = np.random.default_rng(seed)
+
+    def made(*shape: int) -> Any:
+        return draw.normal(0, 2, shape).astype(np.float32)
+
+    return LinkScores(
+        made(length, length), made(length, length), made(length, length), made(labels, length), made(labels, length), made(length, labels),
+        made(length, labels),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["strict", "mean"])
+def test_mentions_and_pairs_against_plain_loops(mode: str) -> None:
+    sum_up = min if mode == "strict" else (lambda values: sum(values) / len(values))
+    scores = random_links(6, 3, 5)
+    expected = {
+        (label, (h, t))
+        for label in range(3)
+        for h in range(6)
+        for t in range(h, 6)
+        if sum_up([scores.H2T[h, t], scores.L2H[label, h], scores.L2T[label, t]]) > 0
+    }
+    assert {(m.label, m.span) for m in mentions(scores, [0, 1, 2], mode, 0.0)} == expected
+    subjects, objects = [(0, 1), (2, 2), (3, 5)], [(1, 1), (0, 4), (3, 5)]
+    pairs = {
+        (s, o)
+        for s in subjects
+        for o in objects
+        if sum_up(
+            [
+                scores.H2T[s], scores.H2T[o], scores.H2H[s[0], o[0]], scores.T2T[s[1], o[1]], scores.L2H[2, o[0]], scores.L2T[2, o[1]],
+                scores.H2L[s[0], 2], scores.T2L[s[1], 2],
+            ]
+        )
+        > -1.0
+    }  # fmt: skip
+    got = linked(scores, 2, subjects, objects, mode, -1.0, 0.0)
+    assert {(p.subject, p.object) for p in got} == pairs
+
+
+def test_a_curve_is_its_own_inverse_and_strict_cuts_at_a_link_of_zero() -> None:
+    curve = Curve(1.7, -0.4)
+    assert curve.probability(curve.value(0.05)) == pytest.approx(0.05)
+    reading = Reading("mean", 0.45, {"strict": {"entity": curve}, "mean": {"entity": Curve(2.0, 0.1)}})
+    assert reading.of("strict").threshold == pytest.approx(curve.probability(0.0))
+    assert Reading.from_json(reading.to_json()) == reading
+
+
+# ---------------------------------------------------------------------- evidence
+def test_links_of_an_explanation_are_those_of_the_pass(engine: UsmEngine) -> None:
+    text = "Marie Curie worked in Paris for the museum"
+    found = engine.extract([text], SCHEMA)[0]
+    item = max(found.entities, key=lambda s: s.score or 0)
+    evidence = engine.explain(text, SCHEMA, item)
+    assert {link.type for link in evidence.links} == {"H2T", "L2H", "L2T"}
+    mean = sum(link.score for link in evidence.links) / 3
+    assert engine.reading.curve("entity").probability(mean) == pytest.approx(item.score, abs=1e-3)
+    assert found.relations, "the untrained model links something"
+    relation = max(found.relations, key=lambda r: r.score or 0)
+    links = engine.explain(text, SCHEMA, relation).links
+    mean = sum(link.score for link in links[:8]) / 8
+    assert engine.reading.curve("relation").probability(mean) == pytest.approx(relation.score, abs=1e-3)
+
+
+def test_attention_rows_are_those_of_output_attentions(engine: UsmEngine) -> None:
+    text = "Marie Curie worked in Paris"
+    item = engine.extract([text], SCHEMA)[0].entities[0]
+    evidence = engine.explain(text, SCHEMA, item, layer=0, heads=[2, 0])
+    found = evidence.attention
+    assert (
+        found is not None
+        and found.layer == 0
+        and found.heads == (2, 0)
+        and (found.layers, found.heads_in_all) == (2, 4)
+    )
+    window = engine.windows([text])[0]
+    block = blocks(Schema.read(SCHEMA).expanded(), 8)[0]
+    if len(blocks(Schema.read(SCHEMA).expanded(), 8)) == 1:
+        batch = make_batch([engine.passes.sample(window.pieces, block)], *engine.passes.special)
+        with torch.no_grad():
+            maps = engine.usm.encode(batch, output_attentions=True).attentions
+        rows = [int(batch.text[0, n]) for n, place in enumerate(found.rows)]
+        np.testing.assert_allclose(np.array(found.weights), maps[0][0, [2, 0]][:, rows].numpy(), atol=1e-4)
+    for head in found.weights:
+        for row in head:
+            assert sum(row) == pytest.approx(1.0, abs=1e-3) and len(row) == len(found.columns)
+    assert "".join(place.piece for place in found.rows).lower() == text[item.start : item.end].replace(" ", "").lower()
+    assert {place.kind for place in found.columns} == {"text", "label"}
+
+
+def test_attention_that_is_too_large_is_refused_before_it_runs(engine: UsmEngine) -> None:
+    def run() -> None:
+        raise AssertionError("must not run")
+
+    with pytest.raises(ProbeError, match="MiB"):
+        attention_rows(engine.usm.encoder, run, [0], length=20_000)
+    assert estimated_bytes(4, 20_000) == 4 * 20_000 * 20_000 * 4
+    with pytest.raises(ProbeError, match="layers 0 to 1"):
+        attention_rows(engine.usm.encoder, run, [0], length=5, layer=7)
+    assert len(attention_modules(engine.usm.encoder)) == 2, "one a layer: the wrapper around it does not count"
+
+
+def test_a_bad_layer_is_told_and_the_links_stay(engine: UsmEngine) -> None:
+    item = engine.extract(["Marie in Paris"], SCHEMA)[0].entities[0]
+    evidence = engine.explain("Marie in Paris", SCHEMA, item, layer=9)
+    assert evidence.attention is None and "layers 0 to 1" in evidence.attention_refused and evidence.links
+
+
+def test_an_item_of_another_text_or_schema_is_refused(engine: UsmEngine) -> None:
+    item = engine.extract(["Marie in Paris"], SCHEMA)[0].entities[0]
+    with pytest.raises(EngineError, match="schema has no"):
+        engine.explain("Marie in Paris", {"entities": ["museum"]}, item)
+    with pytest.raises(EngineError, match="do not begin and end"):
+        engine.explain("x", SCHEMA, item.model_copy(update={"start": 3, "end": 9}))
+
+
+def test_relations_keep_to_their_types(engine: UsmEngine) -> None:
+    found = engine.extract(["Marie Curie worked in Paris for the museum"], SCHEMA)[0]
+    works = [r for r in found.relations if r.type == "works for"]
+    assert all(isinstance(r, Relation) and r.head.type == "person" and r.tail.type == "company" for r in works)
+    polarity = [r for r in found.relations if r.type == "positive"]
+    assert polarity and all(r.head.type == "aspect" and r.tail.type == "opinion" for r in polarity)
+    for event in found.events:
+        assert event.type == "attack" and {a.role for a in event.arguments} <= {"victim", "place"}
