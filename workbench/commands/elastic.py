@@ -250,7 +250,7 @@ def carve(
     if recovered:
         one = recovered[0]
         output.say(
-            f"Recovered: loss on {one.held_out} held-out documents {one.before:.3f} -> {one.after:.3f} nats a token"
+            f"Recovered: loss on {one.held_out} held-out documents {one.before:.3f} -> {one.after:.3f} nats a {one.unit}"
         )
         found["recovery"] = {
             "steps": one.steps, "documents": one.trained, "held_out": one.held_out, "loss_before": one.before, "loss_after": one.after,

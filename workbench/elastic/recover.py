@@ -1,7 +1,8 @@
 """A short fine-tune after a carve: what was taken out leaves the rest out of tune, and a few steps bring much of it back.
 
 Plain next-token loss with AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on the user's own texts, all weights, a
-linear warm-up and decay. One document in ten is held out; its loss before and after is what the model card then says.
+linear warm-up and decay; for the unified model its own loss, on samples of every modality. One document in ten is held out;
+its loss before and after is what the model card then says.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.elastic.errors import CarveError
-from workbench.elastic.texts import Batch, Scores, Texts, read_texts
+from workbench.elastic.samples import SampleBatch, read_any, takes_samples
+from workbench.elastic.texts import Batch, Scores, Texts
 from workbench.models.files import CONFIG_FILE, read_json, weight_files
 
 if TYPE_CHECKING:
@@ -51,19 +53,20 @@ class RecoverOptions:
 
 @dataclass(frozen=True)
 class Recovery:
-    """What a fine-tune did: loss in nats a token on the held-out documents."""
+    """What a fine-tune did: loss on the held-out documents, in nats a `unit`."""
 
     steps: int
     trained: int
     held_out: int
     before: float
     after: float
+    unit: str = "token"
 
     def words(self) -> str:
         """A section for the model card."""
         return (
             f"\nAfter that, all weights were fine-tuned for {self.steps} steps on {self.trained} documents; on {self.held_out} held-out documents the "
-            f"loss went from {self.before:.3f} to {self.after:.3f} nats a token.\n"
+            f"loss went from {self.before:.3f} to {self.after:.3f} nats a {self.unit}.\n"
         )
 
 
@@ -99,8 +102,8 @@ def recover(
         raise CarveError("A quantised checkpoint cannot be fine-tuned: carve without --recover, or from plain weights.")
     stored = _stored_dtype(folder)
     read = {"group_by": "modality", "batch_size": options.batch_size, "max_length": options.max_length}
-    texts = read_texts(loaded, training, **read)  # type: ignore[arg-type]
-    check = read_texts(loaded, held_out, **read)  # type: ignore[arg-type]
+    texts = read_any(loaded, training, **read)  # type: ignore[arg-type]
+    check = read_any(loaded, held_out, **read)  # type: ignore[arg-type]
     before = mean_loss(model, check)
     _train(model, texts, options, progress, cancelled)
     after = mean_loss(model, check)
@@ -109,12 +112,23 @@ def recover(
             f"The recovery's loss is no number any more after {options.steps} steps: use a smaller --recover-rate."
         )
     if stored is not None:
-        model = model.to(stored)
+        _to_stored(model, stored)
     for file in weight_files(folder):
         file.unlink()
     (folder / "model.safetensors.index.json").unlink(missing_ok=True)
     model.save_pretrained(folder)
-    return Recovery(options.steps, len(training), len(held_out), before, after)
+    unit = "prediction" if takes_samples(loaded) else "token"
+    return Recovery(options.steps, len(training), len(held_out), before, after, unit)
+
+
+def _to_stored(model: Any, stored: torch.dtype) -> None:
+    """Bring the weights into the format of the files, but for modules that the model keeps in float32 (a router's choice must not
+    change by rounding)."""
+    kept = tuple(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+    with_names = [*model.named_parameters(), *model.named_buffers()]
+    for name, tensor in with_names:
+        if tensor.is_floating_point() and not any(part in kept for part in name.split(".")):
+            tensor.data = tensor.data.to(stored)
 
 
 def _stored_dtype(folder: Path) -> torch.dtype | None:
@@ -130,14 +144,14 @@ def _stored_dtype(folder: Path) -> torch.dtype | None:
 
 
 def mean_loss(model: Any, texts: Texts) -> float:
-    """Loss in nats a token."""
+    """Loss in nats a token; of samples of the unified model in nats a prediction."""
     import torch
 
     scores = Scores(len(texts.cells))
     model.eval()
     with torch.inference_mode():
         for batch in texts.batches:
-            scores.add(batch, _logits(model, batch))
+            scores.add(batch, batch.answer(_output(model, batch)))
     return float(scores.loss.sum() / texts.tokens.sum())
 
 
@@ -169,9 +183,13 @@ def _train(
             order = list(range(len(texts.batches)))
             random_order.shuffle(order)
         batch = texts.batches[order.pop()]
-        logits = _logits(model, batch)
-        target = batch.ids.masked_fill(torch.from_numpy(batch.cell) < 0, -100).to(logits.device)
-        loss = cross_entropy(logits[:, :-1].float().flatten(0, 1), target[:, 1:].flatten(), ignore_index=-100)
+        output = _output(model, batch)
+        if isinstance(batch, SampleBatch):
+            loss = output.loss
+        else:
+            logits = output.logits
+            target = batch.ids.masked_fill(torch.from_numpy(batch.cell) < 0, -100).to(logits.device)
+            loss = cross_entropy(logits[:, :-1].float().flatten(0, 1), target[:, 1:].flatten(), ignore_index=-100)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -182,8 +200,5 @@ def _train(
     model.eval()
 
 
-def _logits(model: Any, batch: Batch) -> torch.Tensor:
-    found: torch.Tensor = model(
-        input_ids=batch.ids.to(model.device), attention_mask=batch.mask.to(model.device), use_cache=False
-    ).logits
-    return found
+def _output(model: Any, batch: Batch) -> Any:
+    return model(**batch.arguments(model.device), use_cache=False)
