@@ -17,7 +17,7 @@ from pages.parts.extract_batch import csv_bytes, show_batch
 from pages.parts.extract_evidence import show_evidence
 from pages.parts.extract_gold import DRAFT, begin, kept_lists, show_draft, show_kept
 from pages.parts.extract_job import Run, Which, jsonl_bytes, run_text
-from pages.parts.extract_schema import OWN, ready, set_schema, show_schema
+from pages.parts.extract_schema import OWN, carry_over, ready, set_schema, show_schema
 from pages.parts.extract_view import Pick, label_colours, show_marked, show_results
 from pages.parts.faults import in_words
 from pages.parts.frame import follow, framed
@@ -68,6 +68,8 @@ def main() -> None:
 def _restore() -> None:
     """Bring back what was chosen before another page was open."""
     held: dict[str, Any] = st.session_state.setdefault(f"{P}held", {})
+    if held and f"{P}text" not in st.session_state:  # Streamlit forgot the widgets of this page
+        carry_over()
     for name, value in held.items():
         st.session_state.setdefault(f"{P}{name}", value)
 
@@ -103,6 +105,7 @@ def _settle(known: dict[str, EngineSpec]) -> None:
     found = from_address(address, Schema.read(state[f"{P}base"]).labels())
     for key, value in found.items():
         state[f"{P}{key}"] = value
+    state[f"{P}touched"] = "threshold" in found
     state.setdefault(f"{P}editor", "Form")
 
 
@@ -287,12 +290,8 @@ def _filters(run: Run) -> tuple[float, bool, frozenset[str] | None]:
     """Threshold, nesting and types; none needs the engine."""
     state = st.session_state
     floor, advised = run.extraction.floor, run.extraction.threshold
-    if not state.get(f"{P}touched"):
-        linked = state.get(f"{P}threshold")
-        state[f"{P}touched"] = linked is not None and f"{P}run.seen" not in state and linked != advised
-        if not state[f"{P}touched"]:
-            state[f"{P}threshold"] = advised
-    state[f"{P}run.seen"] = True
+    if not state.get(f"{P}touched") or f"{P}threshold" not in state:
+        state[f"{P}threshold"] = advised
     low = round(min(max(floor, 0.0), 0.99), 2)
     state[f"{P}threshold"] = min(max(float(state[f"{P}threshold"]), low), 1.0)
     one, two, three = st.columns([5, 4, 5], vertical_alignment="bottom")

@@ -54,19 +54,14 @@ def show_schema() -> Schema | None:
         state[f"{_P}editor"] = "JSON"
     view = st.segmented_control(
         "Editor", ["Form", "JSON"], key=f"{_P}editor", required=True, label_visibility="collapsed",
-        disabled=_rows(base) > FORM_ROWS, help=f"Above {FORM_ROWS} labels only JSON." if _rows(base) > FORM_ROWS else None,
+        on_change=carry_over, disabled=_rows(base) > FORM_ROWS, help=f"Above {FORM_ROWS} labels only JSON." if _rows(base) > FORM_ROWS else None,
     )  # fmt: skip
     try:
-        form = _json(base) if view == "JSON" else _form(base)
-        schema = Schema.read(form) if form is not None else None
+        schema = _json(base) if view == "JSON" else Schema.read(_form(base))
     except SchemaError as fault:
         st.error(in_words(fault, 600))
         return None
-    if schema is None:
-        return None
-    if schema.to_json() != base and view == "JSON":
-        set_schema(schema)
-        st.rerun()
+    state[f"{_P}current"] = schema.to_json()
     more = ": more labels make a run slower" if schema.size > MANY else ""
     row = st.container(horizontal=True, vertical_alignment="center")
     row.caption(f"{count(schema.size, 'label')}{more}", width="content")
@@ -95,15 +90,33 @@ def _take_ready() -> None:
 
 
 # ------------------------------------------------------------------ JSON
-def _json(base: dict[str, Any]) -> dict[str, Any] | None:
+def _json(base: dict[str, Any]) -> Schema:
     key = f"{_P}json"
     if key not in st.session_state:
         st.session_state[key] = json.dumps(base, ensure_ascii=False, indent=1)
     text = st.text_area(
-        "Schema as JSON", key=key, height=420, max_chars=8_000_000,
+        "Schema as JSON", key=key, height=420, max_chars=8_000_000, on_change=_take_json,
         help='{"entities": ["person"], "relations": {"works for": {"head": ["person"], "tail": []}}, "events": {"attack": ["target"]}, "sentiment": {}}',
     )  # fmt: skip
-    return Schema.parse(text).to_json()
+    return Schema.parse(text)
+
+
+def _take_json() -> None:
+    state = st.session_state
+    try:
+        schema = Schema.parse(state[f"{_P}json"])
+    except SchemaError:
+        return  # the editor says what is wrong
+    text, name = state[f"{_P}json"], state.get(f"{_P}ready", OWN)
+    set_schema(schema, name if name in ready() and schema == ready()[name][0] else OWN)
+    state[f"{_P}json"] = text
+
+
+def carry_over() -> None:
+    """Make what was edited last the base of the editors: before the other one is shown, and after another page was open."""
+    state = st.session_state
+    if f"{_P}current" in state:
+        set_schema(Schema.read(state[f"{_P}current"]), state.get(f"{_P}ready", OWN))
 
 
 # ------------------------------------------------------------------ form

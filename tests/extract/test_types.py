@@ -206,3 +206,11 @@ def test_published_json_schemas_are_current(tmp_path: Path) -> None:
         assert path.read_text() == (published / path.name).read_text(), (
             "run workbench.extract.engines.write_json_schemas"
         )
+
+
+def test_schemas_compare_after_they_were_written_out() -> None:
+    one, other = Schema.read(WHOLE), Schema.read(WHOLE)
+    assert one.expanded() != one and one == other
+    plain, same = Schema.of("a"), Schema.of("a")
+    assert plain.expanded() is plain
+    assert plain == same and plain != Schema.of("b")

@@ -191,19 +191,18 @@ class Schema(Frozen):
 
     def expanded(self) -> Schema:
         """The same schema with sentiment written out as entities and relations; itself where there is none."""
-        return self.written_out
+        return self if self.sentiment is None else self._written_out
 
     @cached_property
-    def written_out(self) -> Schema:
-        """`expanded`, made once."""
-        if self.sentiment is None:
-            return self
+    def _written_out(self) -> Schema:
+        """`expanded` of a schema with sentiment, made once (never itself: that would be a circle inside it)."""
+        sentiment = self.sentiment or Sentiment()
         names = {label.name for label in self.entities}
         extra = tuple(Label(name=name) for name in (ASPECT, OPINION) if name not in names)
         rule = RelationRule(head=(ASPECT,), tail=(OPINION,))
         return Schema(
             entities=self.entities + extra,
-            relations={**self.relations, **{p: rule for p in self.sentiment.polarities if p not in self.relations}},
+            relations={**self.relations, **{p: rule for p in sentiment.polarities if p not in self.relations}},
             events=self.events,
         )
 

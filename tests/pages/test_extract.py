@@ -1,0 +1,347 @@
+"""Extract and Evaluate without a browser: schema, filters without a new run, links, corrections, batches, what is said without weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.parts import extract_job
+from pages.parts.extract_address import LONGEST, from_address, pack, to_address, unpack
+from pages.parts.extract_batch import csv_bytes
+from pages.parts.extract_gold import DRAFT, GOLD, _drop, _join, _put, without_scores
+from pages.parts.extract_job import BatchOrder, BatchResult, Engines, EvaluationOrder, Which, run_batch, run_evaluation
+from pages.parts.extract_schema import ready
+from pages.parts.extract_view import rows_for_table
+from tests.extract.conftest import PLUGIN
+from tests.extract.made import document
+from tests.pages.conftest import Dashboard
+from workbench import session
+from workbench.extract import Document, Schema, SchemaError, read_documents
+from workbench.extract.evaluate import score
+from workbench.jobs import JobList, Task
+
+Words = Callable[[AppTest], str]
+
+
+@pytest.fixture
+def rules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    monkeypatch.setattr(extract_job, "ENGINES", Engines())
+    yield
+    sys.modules.pop("rule_engine", None)
+
+
+def said(app: AppTest, words: Words) -> str:
+    """What the page says, without the signs that keep Markdown from reading it."""
+    return words(app).replace("\\", "")
+
+
+def settled(app: AppTest) -> AppTest:
+    """The page once its job has ended."""
+    for _ in range(300):
+        if not session.jobs().busy:
+            break
+        time.sleep(0.1)
+    return app.run()
+
+
+def extracted(dashboard: Dashboard, text: str = "Ada Lovelace met Bo 7 times", **address: str) -> AppTest:
+    app = dashboard.open("extract", engine="rules", **address)
+    app.text_area(key="extract.text").input(text).run()
+    app.button(key="extract.go").click().run()
+    assert not app.exception
+    return settled(app)
+
+
+def frame_with(app: AppTest, column: str) -> Any:
+    return next(f.value for f in app.dataframe if column in f.value.columns)
+
+
+def shown(app: AppTest) -> list[str]:
+    frames = [f for f in app.dataframe if f.key == "extract.table"]
+    return [] if not frames else list(frames[0].value["words"])
+
+
+def test_every_ready_schema_has_texts_that_fit_it() -> None:
+    assert {"news", "medicine", "finance", "law", "reviews", "security"} <= set(ready())
+    for schema, texts in ready().values():
+        assert len(texts) == 3
+        found = score(list(texts), list(texts), resamples=0)
+        assert not found.mistakes
+        for text in texts:
+            assert {s.type for s in text.entities or ()} <= set(schema.labels())
+            assert all(schema.allows(r.type, r.head.type, r.tail.type) for r in text.relations or ())
+
+
+def test_without_weights_the_page_says_what_to_do(
+    dashboard: Dashboard, words: Words, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys.modules["workbench.extract.engines"], "CHECKPOINTS", tmp_path)
+    app = dashboard.open("extract")
+    assert not app.exception
+    assert "usm-mini" in said(app, words)
+    assert app.button(key="extract.go").disabled
+    assert "what a person marked" in said(app, words)
+    app = dashboard.open("evaluate")
+    assert not app.exception
+    assert "usm-mini" in said(app, words)
+
+
+def test_filters_need_no_new_run(dashboard: Dashboard, rules: None) -> None:
+    app = extracted(dashboard)
+    engine = extract_job.ENGINES.get(Which("rules"))
+    assert engine.calls == 1  # type: ignore[attr-defined]
+    assert shown(app)[:3] == ["Ada Lovelace", "Ada", "Lovelace"]
+    app.slider(key="extract.threshold").set_value(0.8).run()
+    assert "Ada Lovelace" not in shown(app)
+    app.slider(key="extract.threshold").set_value(0.1).run()
+    assert "7" in shown(app)
+    app.toggle(key="extract.nested").set_value(False).run()
+    assert "Ada Lovelace" not in shown(app) and "Ada" in shown(app)
+    app.multiselect(key="extract.labels").select("date").run()
+    assert shown(app) == ["7"]
+    assert engine.calls == 1  # type: ignore[attr-defined]
+    assert dict(app.query_params) == {"engine": "rules", "threshold": "0.10", "flat": "1", "only": "3"}
+
+
+def test_a_link_restores_schema_and_settings_but_never_the_text(dashboard: Dashboard, rules: None) -> None:
+    schema = Schema.read({"entities": ["人物", "<b>"], "events": {"fire": ["who"]}})
+    secret = "Zanzibar spent 12 secrets on fire"
+    app = extracted(dashboard, secret, schema=str(pack(schema)), threshold="0.30", only="0")
+    assert shown(app) == ["Zanzibar"]
+    address = dict(app.query_params)
+    assert all("Zanzibar" not in value and "secrets" not in value for value in address.values())
+    fresh = dashboard.open("extract", **address)
+    assert not fresh.exception
+    assert dict(fresh.query_params) == address
+    assert fresh.session_state["extract.base"] == schema.to_json()
+    assert "Zanzibar" not in fresh.text_area(key="extract.text").value
+
+
+def test_damaged_links_are_said(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = dashboard.open("extract", schema="%%%", threshold="7", only="99,x", engine="no such")
+    assert not app.exception
+    assert "link is damaged" in said(app, words)
+
+
+def test_schemas_are_packed_and_bounded() -> None:
+    schema = Schema.read({"entities": ["a", {"name": "b", "threshold": 0.5}], "sentiment": {}})
+    packed = pack(schema)
+    assert packed is not None and unpack(packed) == schema
+    import random
+
+    draw = random.Random(0)
+    assert pack(Schema.of(*{f"{draw.getrandbits(64):x}" for _ in range(600)})) is None
+    for bad in ("", "A" * LONGEST, packed[:-8], "é"):
+        with pytest.raises(SchemaError):
+            unpack(bad)
+    bomb = __import__("base64").urlsafe_b64encode(__import__("zlib").compress(b" " * 10_000_000, 9)).decode()
+    with pytest.raises(SchemaError):
+        unpack(bomb)
+    assert to_address("news", schema, "usm", "usm", None, {"nested": True}) == {}
+    assert from_address({"threshold": "nan", "only": "1,1,5"}, ("x", "y")) == {"nested": True, "labels": ["y"]}
+
+
+def test_json_editor_says_what_is_wrong(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = dashboard.open("extract", engine="rules")
+    app.session_state["extract.editor"] = "JSON"
+    app.run()
+    app.text_area(key="extract.json").input('{"entities": ["a", "a"]}').run()
+    assert "declared twice" in said(app, words)
+    assert app.button(key="extract.go").disabled
+    app.text_area(key="extract.json").input('{"entities": ["only"]}').run()
+    assert not app.exception and not app.error
+    assert app.session_state["extract.base"] == {"entities": ["only"]}
+    assert dict(app.query_params)["schema"] == pack(Schema.of("only"))
+
+
+def test_five_hundred_labels_are_edited_as_json(dashboard: Dashboard, rules: None) -> None:
+    schema = Schema.of(*(f"type {n}" for n in range(700)))
+    app = dashboard.open("extract", engine="rules")
+    app.session_state["extract.editor"] = "JSON"
+    app.run()
+    app.text_area(key="extract.json").input(schema.dumps()).run()
+    assert not app.exception
+    app.button(key="extract.go").click().run()
+    app = settled(app)
+    assert not app.exception and shown(app)
+
+
+def test_another_schema_brings_its_text_unless_one_was_written(dashboard: Dashboard, rules: None) -> None:
+    app = dashboard.open("extract", engine="rules")
+    app.selectbox(key="extract.ready").select("law").run()
+    assert app.text_area(key="extract.text").value == ready()["law"][1][0].text
+    app.text_area(key="extract.text").input("mine").run()
+    app.selectbox(key="extract.ready").select("finance").run()
+    assert app.text_area(key="extract.text").value == "mine"
+
+
+def test_sentiment_has_its_triplets(dashboard: Dashboard, rules: None) -> None:
+    app = dashboard.open("extract", engine="rules", ready="reviews")
+    assert [tab.label for tab in app.tabs][:4] == ["Entities", "Relations", "Events", "Sentiment"]
+    app.text_area(key="extract.text").input("Soup 4 Bread 5").run()
+    app.button(key="extract.go").click().run()
+    app = settled(app)
+    app.slider(key="extract.threshold").set_value(0.2).run()
+    assert not app.exception
+    assert "Sentiment" in [tab.label for tab in app.tabs][4:]
+
+
+def test_a_broken_engine_is_said(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = extracted(dashboard, "BREAK it")
+    assert "This text breaks the engine of the tests" in said(app, words)
+
+
+def test_evidence_of_a_picked_result(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = extracted(dashboard)
+    app.session_state["extract.picked"] = ("entity", 0)
+    app.run()
+    app = settled(app)
+    assert not app.exception
+    assert "Why “Ada Lovelace: person”" in said(app, words)
+    assert "attention is no measure of importance" in said(app, words)
+    links = frame_with(app, "needed")
+    assert list(links["link"]) == ["L2H", "L2T"]
+
+
+def test_corrections_change_what_they_say() -> None:
+    import streamlit as st
+
+    given = document(3)
+    assert all(s.score is None for s in without_scores(given).entities or ())
+    draft = Document(id="1", text="Ada met Bo", entities=(), relations=(), events=())
+    _put(draft, "entity", "person", 0, 3)
+    _put(st.session_state[DRAFT], "entity", "person", 8, 10)
+    draft = st.session_state[DRAFT]
+    ada, bo = draft.entities
+    _join(draft, "knows", ada, bo)
+    _put(st.session_state[DRAFT], "trigger", "meeting", 4, 7)
+    _put(st.session_state[DRAFT], "argument:0", "who", 0, 3)
+    draft = st.session_state[DRAFT]
+    assert [r.type for r in draft.relations] == ["knows"]
+    assert [(e.type, [a.role for a in e.arguments]) for e in draft.events] == [("meeting", ["who"])]
+    frame, picks = rows_for_table(draft)
+    rows = [(frame["kind"][n], frame["type"][n], int(frame["at"][n]), picks[n]) for n in range(len(frame))]
+    _drop(draft, [row for row in rows if row[0] == "argument"])
+    assert st.session_state[DRAFT].events[0].arguments == ()
+    _drop(draft, rows[:1])  # Ada, and the relation from her
+    left = st.session_state[DRAFT]
+    assert ([s.key for s in left.entities], left.relations) == ([(8, 10, "person")], ())
+
+
+def test_a_correction_is_kept(dashboard: Dashboard, rules: None) -> None:
+    app = extracted(dashboard, "Ada slept")
+    app.button(key="extract.correct.go").click().run()
+    app.button(key="extract.keep.gold").click().run()
+    assert not app.exception
+    (kept,) = app.session_state[GOLD]
+    assert [s.to_json() for s in kept.entities] == [{"start": 0, "end": 3, "type": "person"}]
+
+
+# ------------------------------------------------------------------ jobs
+def order(folder: Path, rows: int, batch_size: int = 1) -> BatchOrder:
+    folder.mkdir()
+    file = folder / "texts.csv"
+    file.write_text("id,text,lang\n" + "".join(f"r{n},Ada {n},en\n" for n in range(rows)))
+    return BatchOrder(
+        file, folder, Schema.of("name", "number"), Which("rules"), 0.3, True, None, "text", True, batch_size
+    )
+
+
+def test_a_batch_keeps_what_was_done_when_it_is_stopped(rules: None, tmp_path: Path) -> None:
+    wish = order(tmp_path / "b", 40)
+    result, begun = BatchResult(wish.folder / "found.jsonl"), threading.Event()
+
+    def work(task: Task) -> BatchResult:
+        original = task.progress
+
+        def progress(done: int, total: int | None = None, step: str | None = None) -> None:
+            original(done, total, step)
+            if done >= 5:
+                begun.set()
+                task._job.cancel()
+
+        task.progress = progress  # type: ignore[method-assign]
+        return run_batch(wish, result, task)
+
+    job = JobList().start("b", work)
+    assert begun.wait(30)
+    end = job.wait(30)
+    assert end.state == "done" and end.total == 40
+    assert result.early and 5 <= result.done < 40
+    assert len(list(read_documents(result.file))) == result.done == len(result.first)
+    assert (result.first[0].model_extra or {})["lang"] == "en"
+    table = csv_bytes(result.first).decode("utf-8-sig").splitlines()
+    assert table[0].startswith("document,kind,type")
+    assert len(table) == 1 + sum(len(d.entities or ()) for d in result.first)
+
+
+def test_a_batch_that_breaks_keeps_what_was_done(rules: None, tmp_path: Path) -> None:
+    wish = order(tmp_path / "b", 8)
+    wish.file.write_text(wish.file.read_text() + "r9,BREAK,en\n")
+    result = BatchResult(wish.folder / "found.jsonl")
+    end = JobList().start("b", lambda task: run_batch(wish, result, task)).wait(30)
+    assert end.state == "failed" and "breaks the engine" in str(end.error)
+    assert result.done == 8
+
+
+def test_engines_stay_loaded_and_make_room(rules: None) -> None:
+    store = Engines(most=1)
+    first = store.get(Which("rules"))
+    assert store.get(Which("rules")) is first
+    store.get(Which("rules", "other"))
+    assert store.get(Which("rules")) is not first
+
+
+def test_stored_predictions_are_scored_without_an_engine(tmp_path: Path) -> None:
+    schema, texts = ready()["finance"]
+    for name in ("gold", "predictions"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(d.dumps() + "\n" for d in texts))
+    wish = EvaluationOrder(
+        tmp_path / "gold.jsonl",
+        "finance",
+        "",
+        "test",
+        None,
+        schema,
+        None,
+        tmp_path / "predictions.jsonl",
+        None,
+        True,
+        "normal",
+        None,
+    )
+    end = JobList().start("e", lambda task: run_evaluation(wish, task)).wait(30)
+    assert end.error is None
+    assert end.result.evaluation.scores[("entity",), "offset"].count.f1 == 1.0
+
+
+def test_evaluate_shows_scores_and_errors(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = dashboard.open("evaluate")
+    app.selectbox(key="evaluate.engine").select("rules").run()
+    app.button(key="evaluate.go").click().run()
+    app = settled(app)
+    assert not app.exception
+    scores = frame_with(app, "95 % interval")
+    assert set(scores["what"]) >= {"Entities", "Event triggers"}
+    assert "Where it is wrong" in said(app, words)
+    categories = frame_with(app, "boundary")
+    assert int(categories.loc[0, "type"]) > 0
+    assert "run" in dict(app.query_params)
+    gone = dashboard.open("evaluate", run="gone")
+    assert "no longer kept" in said(gone, words) and not gone.exception
+
+
+def test_downloads_say_what_is_shown(dashboard: Dashboard, rules: None) -> None:
+    app = extracted(dashboard)
+    keys = {b.key for b in app.get("download_button")}
+    assert {f"extract.download.{kind}" for kind in ("json", "jsonl", "csv", "html")} <= keys
+    assert json.loads(json.dumps(app.session_state["extract.base"]))
