@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probes.adapters import Adapter, Facts, Place, Routing
+    from probes.adapter_base import Adapter, Facts, Place, Routing
     from probes.errors import (
         BusyError,
         CompiledModelError,
@@ -57,14 +57,14 @@ __all__ = [
 ]
 
 _HOME = {
-    "Adapter": "probes.adapters",
-    "Facts": "probes.adapters",
+    "Adapter": "probes.adapter_base",
+    "Facts": "probes.adapter_base",
     "FoundSite": "probes.sites",
     "KeepLayers": "probes.submodel.spec",
     "KeepShare": "probes.submodel.spec",
-    "Place": "probes.adapters",
+    "Place": "probes.adapter_base",
     "Plan": "probes.submodel.plan",
-    "Routing": "probes.adapters",
+    "Routing": "probes.adapter_base",
     "RoutingProbe": "probes.routing",
     "SubModel": "probes.submodel.spec",
     "find_sites": "probes.sites",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.adapters import Routing
+from probes.adapter_base import Routing
 from probes.labels import Rows, as_array, segments_by_index, segments_by_lengths, segments_by_position
 
 

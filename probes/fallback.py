@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probes.adapters import TOP_K_NAMES, Adapter, Facts, Place, Routing, child, choices, detached, number
+from probes.adapter_base import TOP_K_NAMES, Adapter, Facts, Place, Routing, child, choices, detached, number
 from probes.score import Promise
 
 

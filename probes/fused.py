@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from probes.adapters import Routing, detached
+from probes.adapter_base import Routing, detached
 from probes.calls import Call, Record
 from probes.errors import ProbeError
 from probes.sites import FoundSite

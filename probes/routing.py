@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from probes.adapters import Adapter, logits_of
+from probes.adapter_base import Adapter, logits_of
 from probes.calls import Call, Record
 from probes.collector import Collector
 from probes.errors import BusyError, NothingRecordedError, ProbeError

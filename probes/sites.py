@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from probes.adapters import Adapter, Facts, Place, built_in
+from probes.adapter_base import Adapter, Facts, Place
+from probes.adapters import built_in
 from probes.errors import CompiledModelError, NoExpertsError, UnknownRouterError
 from workbench.capture import Site
 

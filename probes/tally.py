@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from probes.adapters import DROPPED, SKIPPED
+from probes.adapter_base import DROPPED, SKIPPED
 
 # Measured on one core of a Xeon: an entry of a pair histogram against a multiply-add of an indicator product (benchmarks/).
 PAIR_COST = 5.0

@@ -62,7 +62,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/models.py": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/inputs": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/inputs.py": (*SCREEN, *FACES, *STATE, *VIEWS),
-    "workbench/recording.py": (*SCREEN, *FACES, *STATE, *VIEWS),
+    "workbench/recording": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/convert.py": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/unified": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/embedded": (*SCREEN, *FACES, *STATE, *VIEWS),

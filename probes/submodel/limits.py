@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from probes.adapters import child, number
+from probes.adapter_base import child, number
 from probes.sites import FoundSite
 from probes.submodel.stacks import Stack
 

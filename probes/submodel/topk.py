@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from probes.adapters import TOP_K_NAMES, number
+from probes.adapter_base import TOP_K_NAMES, number
 from probes.errors import SubModelError
 from probes.sites import FoundSite
 from probes.submodel.patches import Patches, forward_name
