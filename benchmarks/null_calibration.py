@@ -1,6 +1,6 @@
 """Are p-values uniform when groups do not matter, do intervals cover, and is planted specialisation found?
 
-    python benchmarks/null_calibration.py [--draws 1000]
+    python benchmarks/null_calibration.py [--draws 1000] [--power]
 
 Routing is drawn at random with the same load for both groups (2 groups, 16 experts, top-2), or with a part of one group's tokens
 moved to two experts. Ties of IoU are broken at random for the test of uniformity. Prints a table, and one JSON line last.
@@ -21,6 +21,7 @@ from workbench.analysis.statistics import statistic
 from workbench.capture import Capture, Group, Manifest, Sampling, Site
 
 EXPERTS, BLOCKS, DOCUMENT, DOCUMENTS = 16, 32, 32, 64
+EFFECTS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.2)  # log odds of two experts in one group
 
 
 def make(
@@ -96,9 +97,22 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
-    draws = parser.parse_args().draws
+    parser.add_argument("--power", action="store_true", help="only the power by size of a planted effect")
+    given = parser.parse_args()
+    draws = given.draws
     result: dict[str, object] = {"draws": draws}
     nulls = ("fixed load", "labels, blocks", "labels, blocks, shared", "labels, rows", "labels, rows, shared")
+    if not given.power:
+        uniform(nulls, draws, result)
+    print(f"power, Jensen-Shannon, p <= .05, by effect (log odds of two experts) {EFFECTS}")
+    power(nulls, draws, result)
+    if not given.power:
+        coverage(draws, result)
+    print(json.dumps(result))
+
+
+def uniform(nulls: tuple[str, ...], draws: int, result: dict[str, object]) -> None:
+    """Whether p is uniform where groups do not matter."""
     print(f"{'null':24} {'statistic':15} {'documents':10} {'KS p':>7} {'p<=.05':>7}")
     for null in nulls:
         for name in ("Jensen-Shannon", "IoU", "normalised entropy"):
@@ -109,16 +123,23 @@ def main() -> None:
                 print(
                     f"{null:24} {name:15.15} {'differ' if differ else 'alike':10} {kolmogorov(p):7.3f} {(p <= 0.05).mean():7.3f}"
                 )
-    print("power, Jensen-Shannon, p <= .05, by effect (log odds of two experts)")
+
+
+def power(nulls: tuple[str, ...], draws: int, result: dict[str, object]) -> None:
+    """How often a planted effect is found."""
     for null in nulls:
-        power = []
-        for effect in (0.05, 0.1, 0.2, 0.4):
+        found = []
+        for effect in EFFECTS:
             random = np.random.default_rng(2)
-            power.append(
+            found.append(
                 float(np.mean([one_p(random, null, "Jensen-Shannon", effect) <= 0.05 for _ in range(draws // 5)]))
             )
-        result[f"power | {null}"] = power
-        print(f"{null:24} {power}")
+        result[f"power | {null}"] = found
+        print(f"{null:24} {found}")
+
+
+def coverage(draws: int, result: dict[str, object]) -> None:
+    """How often a 95 % interval holds the truth."""
     for differ in (0.0, 0.5):
         random = np.random.default_rng(3)
         hits = {"bca": 0, "percentile": 0}
@@ -132,7 +153,6 @@ def main() -> None:
         covered = {method: hit / (draws // 2) for method, hit in hits.items()}
         result[f"coverage | {differ}"] = covered
         print(f"coverage of 95 % intervals of a utilisation, documents {'differ' if differ else 'alike'}: {covered}")
-    print(json.dumps(result))
 
 
 def _ratio(counts: BlockCounts) -> float:

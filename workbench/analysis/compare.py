@@ -52,7 +52,7 @@ class ComparisonTable:
 
     Attributes:
         base, names: name of the first capture and of the C others.
-        value: of the first capture; others: [C, ...]. difference, low, high, p_adjusted: [C, ...], other minus first.
+        value: of the first capture; others: [C, ...]. difference, low, high: [C, ...], other minus first. p, p_adjusted: [C, ...], two-sided, before and after the correction over cells.
         count: int64 [1 + C, S, G, E], choices (in order of load for "sorted load"). n: int64 [1 + C, S, G] tokens. few, few_blocks: bool [C, S, G], too little in one of the two.
         paired: for each other capture, whether it read the same documents.
     """
@@ -74,6 +74,7 @@ class ComparisonTable:
     difference: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    p: np.ndarray
     p_adjusted: np.ndarray
     count: np.ndarray
     n: np.ndarray
@@ -152,7 +153,7 @@ class ComparisonTable:
         columns |= {
             "value": self.others[index],
             "value_against": self.value[index[1:]],
-            **{name: getattr(self, name)[index] for name in ("difference", "low", "high", "p_adjusted")},
+            **{name: getattr(self, name)[index] for name in ("difference", "low", "high", "p", "p_adjusted")},
             "few_tokens": self.cell_few[index],
             "more_than_noise": self.significant[index],
         }
@@ -271,6 +272,7 @@ def compare_table(
         difference=difference,
         low=low,
         high=high,
+        p=np.where(unread, np.nan, p),
         p_adjusted=adjusted,
         count=np.stack([_counted(of, measure, widest) for of in counts]),
         n=np.stack([of.chosen.tokens for of in counts]),
