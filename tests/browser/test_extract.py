@@ -1,0 +1,150 @@
+"""Extract in a real browser: marks on a text with emoji and HTML, words selected and corrected, a file out, the link."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import WAIT, Server, settle, start_server
+from tests.extract.conftest import PLUGIN
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+TEXT = "👩‍🔬 Ada <img src=x onerror=document.title=1> met Bo"
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A dashboard in whose Python the rule engine of the tests is an installed plug-in."""
+    base = tmp_path_factory.mktemp("extract")
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(PLUGIN)
+    try:
+        process, url = start_server(base / "home", base / "server.log")
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    yield Server(url, process, base / "home", {}, base / "server.log")
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture
+def page(rules: Server, chromium: Any) -> Iterator[Any]:
+    context = chromium.new_context(viewport={"width": 1500, "height": 1400}, accept_downloads=True)
+    tab = context.new_page()
+    tab.set_default_timeout(WAIT)
+    tab.goto(f"{rules.url}/extract?engine=rules")
+    settle(tab)
+    yield tab
+    context.close()
+
+
+def run(page: Any, text: str) -> None:
+    box = page.get_by_role("textbox", name="Text", exact=True)
+    box.fill(text)
+    box.press("Control+Enter")
+    settle(page)
+    page.get_by_role("button", name="Extract", exact=True).click()
+    page.locator(".wb-marked .chip").first.wait_for()
+    settle(page)
+
+
+def saved(page: Any, button: str) -> bytes:
+    with page.expect_download(timeout=WAIT) as download:
+        page.get_by_role("button", name=button, exact=True).first.click()
+    return Path(download.value.path()).read_bytes()
+
+
+def test_marks_evidence_correction_and_files(page: Any, rules: Server) -> None:
+    run(page, TEXT)
+    marked = page.locator(".wb-marked").first
+    assert marked.locator("img").count() == 0
+    assert marked.locator("span.on").all_inner_texts() == ["Ada", "Bo"]
+    assert page.title() != "1"
+
+    marked.locator("span.on").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("Why “Ada: person”?", exact=False).wait_for()
+    settle(page)
+    assert marked.locator("span.picked").all_inner_texts() == ["Ada"]
+    page.get_by_role("button", name="Close").click()
+    settle(page)
+
+    found = json.loads(saved(page, "JSON"))
+    assert [found["text"][s["start"] : s["end"]] for s in found["entities"]] == ["Ada", "Bo"]
+    html = saved(page, "HTML").decode()
+    assert "<img" not in html and "&lt;img" in html and "<script" not in html
+
+    page.get_by_role("button", name="Correct", exact=True).click()
+    settle(page)
+    draft = page.locator(".wb-marked").last
+    words = draft.get_by_text("met", exact=False).last
+    select(words, "met")
+    page.get_by_text("“met” is", exact=False).wait_for()
+    page.get_by_role("button", name="Add", exact=True).click()
+    settle(page)
+    page.get_by_role("button", name="Keep as gold", exact=True).click()
+    settle(page)
+    page.get_by_text("Kept: 1 gold", exact=False).click()
+    settle(page)
+    kept = json.loads(page_download(page, "extract.kept.gold.download"))
+    start = TEXT.index("met")
+    assert {"start": start, "end": start + 3, "type": "person"} in kept["entities"]
+    assert "Ada" not in page.url
+
+
+def select(piece: Any, wanted: str) -> None:
+    """Select words in a piece of the marked text as a mouse does."""
+    piece.evaluate(
+        """(node, wanted) => {
+            const text = [...node.childNodes].find((child) => child.nodeType === Node.TEXT_NODE), at = text.data.lastIndexOf(wanted);
+            const range = document.createRange();
+            range.setStart(text, at); range.setEnd(text, at + wanted.length);
+            const tree = node.getRootNode(), selection = (tree.getSelection ? tree : document).getSelection();
+            selection.removeAllRanges(); selection.addRange(range);
+            node.closest(".wb-marked").dispatchEvent(new MouseEvent("mouseup", { bubbles: true }));
+        }""",
+        wanted,
+    )
+
+
+def page_download(page: Any, key: str) -> bytes:
+    with page.expect_download(timeout=WAIT) as download:
+        page.locator(f".st-key-{key.replace('.', '-')} button").click()
+    return Path(download.value.path()).read_bytes()
+
+
+def test_a_file_of_texts(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text('id,body\na,Ada met Bo\nb,"no one, really"\n')
+    page.get_by_text("Many texts", exact=True).click()
+    settle(page)
+    page.locator('input[type="file"]').first.set_input_files(tmp_path / "texts.csv")
+    settle(page)
+    column = page.get_by_role("textbox", name="Text column", exact=True)
+    column.fill("body")
+    column.press("Enter")
+    settle(page)
+    page.get_by_role("button", name="Extract from all", exact=True).click()
+    page.get_by_text("2 texts: 2 entities", exact=False).wait_for()
+    rows = [json.loads(line) for line in page_download(page, "extract.batch.jsonl").splitlines()]
+    assert [row["id"] for row in rows] == ["a", "b"]
+
+
+def test_evaluate_lists_errors(page: Any, rules: Server) -> None:
+    page.goto(f"{rules.url}/evaluate")
+    settle(page)
+    page.get_by_role("combobox", name="Engine", exact=True).click()
+    page.get_by_role("option", name="Rules", exact=True).click()
+    settle(page)
+    page.get_by_role("button", name="Evaluate", exact=True).click()
+    page.get_by_text("Where it is wrong").wait_for()
+    settle(page)
+    assert "run=" in page.url
+    assert page.get_by_text("gold:", exact=False).count() > 0
