@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_windows_cover_every_piece_overlap_and_cut_between_words(tokenizer: Any)
     pieces = encode_texts(tokenizer, ["Marie Curie zzyzx worked in Paris qqq " * 20])[0]
     cut = windows(pieces, 20, 6)
     assert cut[0][0] == 0 and cut[-1][1] == len(pieces)
-    for (a, b), (c, d) in zip(cut, cut[1:], strict=False):
+    for (a, b), (c, d) in pairwise(cut):
         assert b - a <= 20 and a < c < b < d, "each goes on before the one before it ends"
         assert pieces.words[b] != pieces.words[b - 1] and pieces.words[c] != pieces.words[c - 1]
 
