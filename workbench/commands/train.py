@@ -50,6 +50,12 @@ def train(
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     save_minutes: Annotated[float, typer.Option("--save-minutes", min=0.01, help="Time between states on disk.")] = 4.0,
+    development: Annotated[
+        int,
+        typer.Option(
+            "--development", min=0, help="Texts of each development part that choose how results are read; 0 for none."
+        ),
+    ] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Of everything that chance decides.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -101,6 +107,7 @@ def train(
         resume=resume,
         progress=not as_json,
         notice=lambda name: output.note(f"reading {name}"),
+        development=development,
     )
     output.say(f"{model}: the trained model")
     output.result({"out": str(out), "model": str(model)})
