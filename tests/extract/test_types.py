@@ -170,6 +170,22 @@ def test_selecting_needs_no_model() -> None:
     assert ([s.type for s in only.entities or ()], only.relations, only.events) == (["city"], (), ())
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_flat_is_the_greedy_choice(seed: int) -> None:
+    import random
+
+    draw = random.Random(seed)
+    spans = []
+    for _ in range(draw.randint(0, 14)):
+        start, end = sorted(draw.sample(range(20), 2))
+        spans.append(span(start, end, draw.choice("ab"), draw.choice((0.2, 0.5, 0.9))))
+    chosen: list[Span] = []
+    for each in sorted(spans, key=lambda s: (-(s.score or 0), s.start - s.end, s.start, s.type)):
+        if not any(set(range(each.start, each.end)) & set(range(other.start, other.end)) for other in chosen):
+            chosen.append(each)
+    assert flat(spans) == sorted(chosen, key=lambda s: s.start)
+
+
 def test_flat_keeps_the_best_of_overlapping() -> None:
     spans = [
         span(0, 4, "a", 0.6),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
@@ -115,11 +116,15 @@ def score_of(item: Any) -> float:
 
 
 def flat(spans: Iterable[Span]) -> list[Span]:
-    """The best scored of overlapping spans, greedily; ties go to the longer, then to the earlier one."""
+    """The best scored of overlapping spans, greedily, in text order; ties go to the longer, then to the earlier one."""
+    starts: list[int] = []  # of the chosen ones, ascending; they do not overlap, so their ends ascend too
     chosen: list[Span] = []
     for span in sorted(spans, key=lambda s: (-score_of(s), s.start - s.end, s.start, s.type)):
-        if all(span.end <= other.start or other.end <= span.start for other in chosen):
-            chosen.append(span)
+        at = bisect_right(starts, span.start)
+        free_before = at == 0 or chosen[at - 1].end <= span.start
+        if free_before and (at == len(starts) or span.end <= starts[at]):
+            starts.insert(at, span.start)
+            chosen.insert(at, span)
     return chosen
 
 

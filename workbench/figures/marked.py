@@ -6,6 +6,7 @@ a layer, so that nested stretches stand below each other; its name and score sta
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
@@ -44,17 +45,19 @@ def colours(labels: Sequence[str]) -> dict[str, str]:
 
 def layers(marks: Sequence[Stretch]) -> list[int]:
     """The layer of each stretch, 0 nearest the words: the shortest are nearest, and no two of a layer overlap."""
-    taken: list[list[tuple[int, int]]] = []
+    taken: list[tuple[list[int], list[int]]] = []  # starts and ends of each layer, both ascending
     found = [0] * len(marks)
     for index in sorted(range(len(marks)), key=lambda n: (marks[n].end - marks[n].start, marks[n].start)):
         start, end = marks[index].start, marks[index].end
-        layer = next(
-            (n for n, row in enumerate(taken) if all(end <= s or e <= start for s, e in row)),
-            len(taken),
-        )
-        if layer == len(taken):
-            taken.append([])
-        taken[layer].append((start, end))
+        for layer, (starts, ends) in enumerate(taken):
+            at = bisect_right(starts, start)
+            if (at == 0 or ends[at - 1] <= start) and (at == len(starts) or end <= starts[at]):
+                break
+        else:
+            layer, at = len(taken), 0
+            taken.append(([], []))
+        taken[layer][0].insert(at, start)
+        taken[layer][1].insert(at, end)
         found[index] = layer
     return found
 
