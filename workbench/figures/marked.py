@@ -49,12 +49,14 @@ def layers(marks: Sequence[Stretch]) -> list[int]:
     found = [0] * len(marks)
     for index in sorted(range(len(marks)), key=lambda n: (marks[n].end - marks[n].start, marks[n].start)):
         start, end = marks[index].start, marks[index].end
-        for layer, (starts, ends) in enumerate(taken):
+        layer = at = 0
+        while layer < len(taken):
+            starts, ends = taken[layer]
             at = bisect_right(starts, start)
             if (at == 0 or ends[at - 1] <= start) and (at == len(starts) or end <= starts[at]):
                 break
-        else:
-            layer, at = len(taken), 0
+            layer, at = layer + 1, 0
+        if layer == len(taken):
             taken.append(([], []))
         taken[layer][0].insert(at, start)
         taken[layer][1].insert(at, end)
