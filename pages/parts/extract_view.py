@@ -162,7 +162,8 @@ def _table(document: Document, prefix: str, on_pick: Callable[[Pick], None]) -> 
             on_pick(picks[rows[0]])
 
     st.dataframe(
-        frame.head(MOST_ROWS), key=key, hide_index=True, on_select=take, selection_mode="single-row", height=420, row_height=30,
+        frame.head(MOST_ROWS), key=key, hide_index=True, on_select=take, selection_mode="single-row",
+        height=min(420, 42 + 30 * len(frame)), row_height=30,
         column_config={
             "kind": st.column_config.TextColumn("Kind", width="small"),
             "type": st.column_config.TextColumn("Type"),
@@ -171,7 +172,7 @@ def _table(document: Document, prefix: str, on_pick: Callable[[Pick], None]) -> 
             "at": st.column_config.NumberColumn("At", help="First character, counted from 0 in Unicode code points.", width="small"),
         },
     )  # fmt: skip
-    shown = f"the first {MOST_ROWS:,} of " if len(frame) > MOST_ROWS else ""
+    shown = f"The first {MOST_ROWS:,} of " if len(frame) > MOST_ROWS else ""
     st.caption(f"{shown}{count(len(frame), 'row')}; the box before a row picks it.")
 
 

@@ -120,8 +120,8 @@ def _style(lines: Sequence[tuple[int, str]], depth: int) -> str:
 def _chip(mark: Stretch, colour: str) -> str:
     score = "" if mark.score is None else f" {mark.score:.2f}"
     return (
-        f'<span style="font-size:.68em;font-weight:600;color:{colour};border:1px solid {colour};border-radius:.3em;padding:0 .3em;'
-        f'margin-right:.2em;vertical-align:.25em;white-space:nowrap">{escape(mark.label)}{score}</span>'
+        f'<span style="font-size:.68em;font-weight:600;background:color-mix(in srgb,{colour} 22%,transparent);border:1px solid {colour};'
+        f'border-radius:.3em;padding:0 .3em;margin-right:.2em;vertical-align:.25em;white-space:nowrap">{escape(mark.label)}{score}</span>'
     )
 
 

@@ -35,7 +35,7 @@ function wbMarked(root, data, on) {
     for (const n of begun) {
       const chip = document.createElement("span");
       chip.className = "chip"; chip.textContent = said(marks[n]);
-      chip.style.color = marks[n].colour; chip.style.borderColor = marks[n].colour;
+      chip.style.borderColor = marks[n].colour; chip.style.backgroundColor = `color-mix(in srgb, ${marks[n].colour} 22%, transparent)`;
       chip.addEventListener("click", () => on.pick(n));
       pieces.push(chip);
     }
