@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts.cards import show_cards
-from pages.parts.frame import ELASTIC, framed, open_place
+from pages.parts.frame import ELASTIC, EXTRACT, framed, open_place
 from pages.parts.machine import machine_line
 from pages.parts.making import show_making, show_models
 from pages.parts.opening import show_opening, show_upload_fault
@@ -60,10 +60,8 @@ def _ways_in(places: list[session.Place]) -> None:
         st.caption(
             "Entities, relations, events and sentiment of a text, in a schema of your own, with the evidence beside."
         )
-        st.button(
-            "Try extraction", key="start.way.extraction", disabled=True,
-            help="Not in this version: the extraction engines come later. Routing works today.",
-        )  # fmt: skip
+        if st.button("Try extraction", key="start.way.extraction", type="primary"):
+            st.switch_page(EXTRACT)
     with smaller, st.container(border=True, height="stretch"):
         st.markdown("**:material/compress: Find a smaller model**")
         st.caption(

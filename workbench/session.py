@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Origin = Literal["sample", "library", "folder"]
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_data" / "captures"
+DEFAULT_CAPTURE = "omni"
+"""Of the shipped captures the one that stands first: all six groups of the report."""
 CAPTURE_KEY = "session.capture"
 MAX_FOLDERS = 50
 
@@ -73,7 +75,8 @@ def home() -> Path:
 # ---------------------------------------------------------------------- captures at hand
 def places() -> list[Place]:
     """Every capture at hand: shipped ones, the library newest first, then folders opened elsewhere."""
-    found = [_place(path, "sample") for path in _folders(SAMPLES)]
+    shipped = sorted(_folders(SAMPLES), key=lambda path: (path.name != DEFAULT_CAPTURE, path.name))
+    found = [_place(path, "sample") for path in shipped]
     own = [_place(path, "library") for path in _folders(library().root)]
     own.sort(key=lambda place: (place.manifest is not None, place.stamp), reverse=True)
     found += own

@@ -18,6 +18,7 @@ from workbench.jobs import Snapshot
 
 ROUTING, START, WHAT_IF = "pages/routing.py", "pages/start.py", "pages/what_if.py"
 ELASTIC = "pages/elastic.py"
+EXTRACT = "pages/extract.py"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def show() -> None:
             st.Page("pages/live.py", title="Live", icon=":material/play_circle:", url_path="live"),
             st.Page(ELASTIC, title="Elastic", icon=":material/compress:", url_path="elastic"),
             st.Page(WHAT_IF, title="What if", icon=":material/volume_off:", url_path="what_if"),
-            st.Page("pages/extract.py", title="Extract", icon=":material/data_object:", url_path="extract"),
+            st.Page(EXTRACT, title="Extract", icon=":material/data_object:", url_path="extract"),
             st.Page("pages/evaluate.py", title="Evaluate", icon=":material/fact_check:", url_path="evaluate"),
             st.Page("pages/generate.py", title="Generate", icon=":material/auto_awesome:", url_path="generate"),
             st.Page("pages/training.py", title="Training", icon=":material/show_chart:", url_path="training"),

@@ -39,10 +39,10 @@ def test_the_way_to_a_smaller_model_opens_the_elastic_page(dashboard: Dashboard,
     assert not app.exception and "How small can I go, at what price?" in words(app)
 
 
-@pytest.mark.parametrize("way", ["extraction"])
-def test_what_comes_later_is_disabled_and_says_why(dashboard: Dashboard, way: str) -> None:
-    button = dashboard.open().button(key=f"start.way.{way}")
-    assert button.disabled and "Not in this version" in button.help
+def test_the_way_to_extraction_opens_its_page(dashboard: Dashboard, words: Words) -> None:
+    app = dashboard.open()
+    app.button(key="start.way.extraction").click().run()
+    assert not app.exception and app.title[0].value == "What does this text say, in my schema?"
 
 
 def test_card_shows_model_groups_and_n(dashboard: Dashboard, words: Words) -> None:
