@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import Qwen3MoeConfig, Qwen3MoeModel
 
 from probes.attention import attention_modules, attention_rows, estimated_bytes
 from probes.errors import ProbeError
@@ -19,7 +20,7 @@ from workbench.extract.schema import Schema
 from workbench.extract.usm.batch import make_batch
 from workbench.extract.usm.decode import LinkScores, linked, mentions
 from workbench.extract.usm.engine import UsmEngine
-from workbench.extract.usm.model import UsmModel
+from workbench.extract.usm.model import UsmModel, new_model
 from workbench.extract.usm.pieces import encode_texts
 from workbench.extract.usm.plan import blocks, windows
 from workbench.extract.usm.reading import Curve, Reading
@@ -306,3 +307,29 @@ def test_relations_keep_to_their_types(engine: UsmEngine) -> None:
     assert polarity and all(r.head.type == "aspect" and r.tail.type == "opinion" for r in polarity)
     for event in found.events:
         assert event.type == "attack" and {a.role for a in event.arguments} <= {"victim", "place"}
+
+
+def test_experts_of_a_result_where_the_encoder_has_some(tokenizer: Any) -> None:
+    """They are those that a hook on the experts module sees."""
+    torch.manual_seed(0)
+    encoder = Qwen3MoeModel(
+        Qwen3MoeConfig(
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, moe_intermediate_size=16, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=8, num_experts=6, num_experts_per_tok=2, norm_topk_prob=True, attn_implementation="eager",
+        )
+    )  # fmt: skip
+    engine = UsmEngine(new_model(encoder.eval(), window=48).eval(), tokenizer)
+    engine.reading = Reading("mean", 0.5, {"mean": {"entity": Curve(0.1, 0.0)}})
+    item = engine.extract(["Marie in Paris"], {"entities": ["person"]})[0].entities[0]
+    seen: list[Any] = []
+    handle = encoder.layers[1].mlp.experts.register_forward_pre_hook(lambda module, given: seen.append(given))
+    evidence = engine.explain("Marie in Paris", {"entities": ["person"]}, item)
+    handle.remove()
+    assert evidence.attention is not None
+    assert len(evidence.experts) == 2 * len(evidence.attention.rows), "two layers"
+    ids = next(value for value in seen[-1] if isinstance(value, torch.Tensor) and not value.is_floating_point())
+    last = [used for used in evidence.experts if used.site == evidence.experts[-1].site]
+    columns = evidence.attention.columns
+    for used in last:
+        assert sorted(used.experts) == sorted(ids[columns.index(used.token)].tolist())
+        assert sum(used.weights) == pytest.approx(1.0, abs=1e-3)

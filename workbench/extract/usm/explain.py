@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from probes import NoExpertsError, RoutingProbe
 from probes.attention import attention_rows
+from probes.calls import Call, Record
 from probes.errors import ProbeError
 from workbench.extract.errors import EngineError
-from workbench.extract.extraction import Attention, Evidence, Link, Place
+from workbench.extract.extraction import Attention, Evidence, ExpertsUsed, Link, Place
 from workbench.extract.records import Argument, Event, Relation, Span
 from workbench.extract.schema import Schema
 from workbench.extract.usm.batch import Batch, Sample, make_batch
@@ -57,6 +59,7 @@ def explain(
         links=tuple(_links(item, at, shown)),
         attention=attention,
         attention_refused=refused,
+        experts=_experts(engine, batch, shown, rows),
         caution=_CAUTION,
     )
 
@@ -188,6 +191,39 @@ def _attention(
         ),
         "",
     )
+
+
+def _experts(engine: UsmEngine, batch: Batch, shown: _Shown, pieces: list[int]) -> tuple[ExpertsUsed, ...]:
+    """Experts of some pieces at every site; empty where the encoder is no mixture of experts."""
+    records: list[Record] = []
+
+    def keep(calls: Sequence[Call]) -> None:
+        records.extend(record for call in calls for record in call.records)  # the probe lets them go after the pass
+
+    try:
+        probe = RoutingProbe(engine.usm.encoder, coactivation=False, on_pass=keep)
+    except NoExpertsError:
+        return ()
+    with probe, torch.no_grad():
+        engine.usm.encode(batch)
+    found = []
+    for record in records:
+        seen = record.seen
+        for piece in pieces:
+            position = int(batch.text[0, piece])
+            if seen is not None:
+                if not bool(seen[position]):
+                    continue
+                position = int(seen[:position].sum())
+            found.append(
+                ExpertsUsed(
+                    token=shown.piece(piece),
+                    site=probe.found[record.site].site.id,
+                    experts=tuple(int(expert) for expert in record.routing.ids[position]),
+                    weights=tuple(round(float(weight), 5) for weight in record.routing.weights[position]),
+                )
+            )
+    return tuple(found)
 
 
 def _columns(engine: UsmEngine, batch: Batch, shown: _Shown) -> list[Place]:
