@@ -15,7 +15,7 @@ from pages.parts.words import count, plain
 from workbench.extract import Document, Schema
 from workbench.extract.marks import Units, lines_of, marks_of
 from workbench.figures.interactive_arcs import MOST, Arc, arcs
-from workbench.figures.marked import colour_of, colours, layers
+from workbench.figures.marked import colour_of, colours, drawn_layers
 from workbench.figures.marked_script import MARKED_CSS, MARKED_JS
 
 MOST_MARKS = 3000  # drawn on one text
@@ -64,7 +64,7 @@ def show_marked(
             f"The first {MOST_MARKS:,} of {len(marks):,} marks are drawn; raise the threshold or choose fewer types."
         )
         marks = sorted(marks)[:MOST_MARKS]
-    units, layer = Units(document.text), layers(marks)
+    units, layer = Units(document.text), drawn_layers(marks)
     at = next(
         (
             n

@@ -10,7 +10,7 @@ import pytest
 from tests.extract.made import document
 from workbench.extract.marks import COLUMNS, Mark, Units, item_of, lines_of, marks_of
 from workbench.figures.interactive_arcs import Arc, arcs
-from workbench.figures.marked import colours, document_html, layers, marked_html, segments
+from workbench.figures.marked import DEEPEST, colours, document_html, drawn_layers, layers, marked_html, segments
 
 HARD = "<script>alert(1)</script> & 👩‍🔬 \u202eאבג\u202c a\u200bb é"
 
@@ -61,6 +61,15 @@ def test_segments_are_the_text_and_know_their_marks(seed: int) -> None:
         for b in range(a):
             if marks[a].start < marks[b].end and marks[b].start < marks[a].end:
                 assert layer[a] != layer[b]
+
+
+def test_deep_nesting_is_drawn_within_bounds() -> None:
+    marks = [Mark(n, 100 - n, "t", None, "entity", n) for n in range(40)]
+    assert max(layers(marks)) == 39
+    assert max(drawn_layers(marks)) == DEEPEST - 1
+    seen = Seen()
+    seen.feed(marked_html("x" * 100, marks, {}))
+    assert seen.text == "x" * 100
 
 
 class Seen(HTMLParser):

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from workbench.figures.style import PALETTE
 
 LINE, GAP = 3, 2  # pixels of a line under the words, and between two
+DEEPEST = 8  # lines below each other; what nests deeper shares the last one, and its name still stands before it
 
 
 class Stretch(Protocol):
@@ -64,6 +65,11 @@ def layers(marks: Sequence[Stretch]) -> list[int]:
     return found
 
 
+def drawn_layers(marks: Sequence[Stretch]) -> list[int]:
+    """`layers`, at most `DEEPEST` of them."""
+    return [min(layer, DEEPEST - 1) for layer in layers(marks)]
+
+
 def segments(length: int, marks: Sequence[Stretch]) -> list[Segment]:
     """The text cut at every border of a stretch."""
     opening: dict[int, list[int]] = {}
@@ -88,7 +94,7 @@ def marked_html(text: str, marks: Sequence[Stretch], colour: Mapping[str, str]) 
     Args:
         colour: of every label, from `colours`; an argument's label takes that of its event, before the colon.
     """
-    layer = layers(marks)
+    layer = drawn_layers(marks)
     depth = max(layer, default=-1) + 1
     out = []
     for segment in segments(len(text), marks):
@@ -100,7 +106,7 @@ def marked_html(text: str, marks: Sequence[Stretch], colour: Mapping[str, str]) 
             said = "; ".join(_said(marks[n]) for n in segment.covered)
             words = f'<span style="{_style(lines, depth)}" title="{escape(said)}">{words}</span>'
         out.append(words)
-    return f'<div class="marked" style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:{2 + 0.32 * depth:.2f}">{"".join(out)}</div>'
+    return f'<div class="marked" style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:{2 + 0.32 * depth:.2f};padding-bottom:{depth * (LINE + GAP)}px">{"".join(out)}</div>'
 
 
 def colour_of(label: str, colour: Mapping[str, str]) -> str:

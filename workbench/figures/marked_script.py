@@ -59,6 +59,7 @@ function wbMarked(root, data, on) {
   }
   root.replaceChildren(...pieces);
   root.style.lineHeight = 2 + 0.32 * data.depth;
+  root.style.paddingBottom = `${data.depth * (LINE + GAP)}px`;
   const place = (node, offset) => {
     const piece = node.nodeType === Node.TEXT_NODE ? node.parentElement : node;
     return piece && piece.dataset && piece.dataset.start !== undefined ? Number(piece.dataset.start) + (node.nodeType === Node.TEXT_NODE ? offset : 0) : null;
