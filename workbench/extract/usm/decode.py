@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.extract.usm.links import Pair
 from workbench.extract.usm.model import Scores
 from workbench.extract.usm.reading import Floats, summed
 
-MOST_SPANS = 400  # mentions, and objects, of one pass that are looked at for pairs
+MOST_SPANS = 200  # subjects, and objects, of one pass that are looked at for pairs
+MOST_OF_A_LABEL = 500  # candidates of a label in one pass; an untrained model accepts nearly all
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def mentions(scores: LinkScores, labels: Sequence[int], mode: str, least: float)
     for label in labels:
         values = summed([scores.H2T, scores.L2H[label][:, None], scores.L2T[label][None, :]], mode)
         values = np.where(lower, -np.inf, values)
-        heads, tails = np.nonzero(values > least)
+        heads, tails = _best(values, least)
         found += [
             Mention(label, (int(head), int(tail)), float(values[head, tail]))
             for head, tail in zip(heads, tails, strict=True)
@@ -125,9 +127,17 @@ def linked(
         mode,
     )
     return [
-        Linked(label, subjects[s], objects[o], float(values[s, o]))
-        for s, o in zip(*np.nonzero(values > least), strict=True)
+        Linked(label, subjects[s], objects[o], float(values[s, o])) for s, o in zip(*_best(values, least), strict=True)
     ]
+
+
+def _best(values: Floats, least: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the values above `least`, of the highest ones if there are more than `MOST_OF_A_LABEL`."""
+    rows, columns = np.nonzero(values > least)
+    if len(rows) > MOST_OF_A_LABEL:
+        kept = np.argpartition(-values[rows, columns], MOST_OF_A_LABEL)[:MOST_OF_A_LABEL]
+        rows, columns = rows[kept], columns[kept]
+    return rows, columns
 
 
 def pair_links(scores: LinkScores, label: int, subject: Pair, object_: Pair) -> dict[tuple[str, str], float]:
