@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import shutil
 import wave
 from pathlib import Path
 
@@ -46,6 +48,18 @@ def test_pictures_are_framed_and_labelled(data_root: Path) -> None:
     grey = np.arange(28 * 28, dtype=np.uint8).reshape(1, 28, 28)
     framed = frame_grey(grey)
     assert np.array_equal(framed[0, 1, 2:30, 2:30], grey[0]) and framed[0, :, :2].sum() == 0
+
+
+def test_a_picture_without_a_name_is_left_out(data_root: Path, tmp_path: Path) -> None:
+    """Nothing can be asked for or answered of it: an empty text ended a training at the step that drew it."""
+    shutil.copytree(data_root / "noto_emoji", tmp_path / "noto_emoji")
+    listing = tmp_path / "noto_emoji" / "names.json"
+    names = json.loads(listing.read_text())
+    whole = len(emoji(tmp_path, "train")) + len(emoji(tmp_path, "test"))
+    names["emoji_7.png"]["name"], names["emoji_8.png"]["name"] = "", " "
+    listing.write_text(json.dumps(names))
+    left = emoji(tmp_path, "train"), emoji(tmp_path, "test")
+    assert sum(map(len, left)) == whole - 2 and all(name.strip() for part in left for name in part.names)
 
 
 def test_splits_are_disjoint(data_root: Path) -> None:

@@ -110,8 +110,8 @@ def emoji(root: Path, split: Split) -> Pictures:
     pixels, labels, names = [], [], dict[str, int]()
     for file, entry in sorted(listing.items()):
         name = str(entry["name"]).lower()
-        if held_out(name) != (split == "test"):
-            continue
+        if not name.strip() or held_out(name) != (split == "test"):
+            continue  # a picture without a name says nothing that could be read or asked for
         path = folder / "png72" / file
         if not path.is_file():
             continue
