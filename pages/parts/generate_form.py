@@ -130,7 +130,8 @@ def _start(wish: Wish, upload: Any) -> None:
         f"Generate: {TASKS[wish.make].lower()}", partial(make, watching, shelf()), partial(tidy, wish)
     )
     st.session_state["generate.watching"] = (job.id, watching)
-    st.session_state["generate.step"] = None
+    for key in [key for key in st.session_state if str(key).startswith("generate.step.")]:
+        del st.session_state[key]  # what was looked at of the last thing
     follow(job.id)
     st.rerun()
 

@@ -131,14 +131,18 @@ def _file(path: Path) -> None:
 
 
 def _step(number: int, label: str) -> int:
-    """Which step is looked at; the newest until one is chosen."""
-    key = "generate.step"
+    """Which step is looked at: the newest until one is chosen, and the newest again when another is made."""
     if number < 2:
         return number - 1
-    held = st.session_state.get(key)
-    if held is None or not 1 <= held <= number:
-        st.session_state[key] = number
-    chosen = st.slider(label, 1, number, key=key, help="Every group of tokens that was made at once is a step.")
+    # A slider of its own for every number of steps: one whose end moves under it can come back without a value.
+    chosen = st.slider(
+        label,
+        1,
+        number,
+        number,
+        key=f"generate.step.{number}",
+        help="Every group of tokens that was made at once is a step.",
+    )
     return int(chosen) - 1
 
 

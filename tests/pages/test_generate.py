@@ -84,7 +84,7 @@ def test_a_picture_from_an_example_to_its_experts_and_files(shipped: Dashboard, 
     assert "Experts used" in said and "Scale 4: 4 x 4, n = 16 tokens" in app.get("plotly_chart")[0].proto.spec
     assert [chart.key for chart in app.get("plotly_chart")] == ["generate.experts"]
     assert [look.cells for look in app.session_state["generate.watching"][1].snapshot()[0]] == [1, 4, 9, 16]
-    app.slider(key="generate.step").set_value(1).run()
+    app.slider(key="generate.step.4").set_value(1).run()
     assert not app.exception and "n = 1 token" in app.get("plotly_chart")[0].proto.spec
     labels = [button.proto.label for button in app.get("download_button")]
     assert "Picture as PNG" in labels and "Capture as zip" in labels
