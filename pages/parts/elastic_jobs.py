@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).resolve().parents[2] / "sample_data" / "inputs" / "kinds"
 SHIPPED_SAMPLES = SHIPPED.parent / "unified"  # for the unified model: texts, pictures, sounds and clips with captions
+PAIR_LENGTH = 512  # tokens of a text in the pair of captures, fewer where the model takes fewer
 LARGEST_DOWNLOAD = 300_000_000  # bytes that a browser is handed through memory
 
 _FIELDS = FIELDS | {
@@ -149,17 +150,18 @@ def record_pair(model: str, exact: str, words: str, library: Library, task: Task
     from workbench.elastic.samples import takes_samples
     from workbench.inputs import InputOptions, read_documents
     from workbench.models import LoadOptions, load_model
-    from workbench.recording import RecordOptions, record
+    from workbench.recording import RecordOptions, record, row_length
 
     task.progress(0, None, "Reading the inputs")
     path, group_by = shipped_inputs(model)
     documents = list(read_documents([path], InputOptions(group_by=group_by)))
     loaded = load_model(model, LoadOptions(), progress=lambda said: task.progress(0, None, said))
     sub = SubModel.from_dict(_json(exact))
+    longest = min(PAIR_LENGTH, row_length(loaded, RecordOptions()))  # some models take less
     total = 2 * len(documents)
     made: list[Any] = []
     for turn, name in enumerate(("the whole model", words)):
-        options = RecordOptions(group_by=group_by, max_length=512, notes=f"Elastic page: {name}")
+        options = RecordOptions(group_by=group_by, max_length=longest, notes=f"Elastic page: {name}")
 
         def progress(at: Any, turn: int = turn, name: str = name) -> None:
             task.progress(turn * len(documents) + at.documents, total, f"reading with {name}")
@@ -178,11 +180,11 @@ def record_pair(model: str, exact: str, words: str, library: Library, task: Task
 
 def _record_samples(loaded: LoadedModel, documents: Sequence[Document]) -> Capture:
     """The routing of the unified model on samples of every modality, by the six groups."""
-    from workbench.elastic.samples import tokenizers_of
     from workbench.unified.captures import record_samples
+    from workbench.unified.checkpoint import tokenizers_beside
     from workbench.unified.documents import Reader
 
-    tokenizers = tokenizers_of(loaded)
+    tokenizers = tokenizers_beside(loaded.model, loaded.info.id)
     reader = Reader(tokenizers)
     samples = [sample for document in documents for sample in reader.samples(document)]
     run: Any = loaded.model

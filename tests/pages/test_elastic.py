@@ -213,7 +213,6 @@ def test_a_pair_is_recorded_and_a_model_carved(home: Path, tmp_path: Path, monke
     for file, text in TEXTS.items():
         (texts / file).write_text(text)
     monkeypatch.setattr(elastic_jobs, "SHIPPED", texts.parent)
-    monkeypatch.setattr("workbench.recording.runner.row_length", lambda loaded, options: 32)
     exact = json.dumps({"layers": "0", "experts": "1,3", "top_k": 1})
     done = finished(lambda task: elastic_jobs.record_pair(str(model), exact, "layers=0", Library(), task))
     assert done.state == "done", done.error

@@ -107,13 +107,14 @@ def read_samples(
         SweepError: if they cannot be grouped that way, or nothing is left to foresee.
         UnifiedError, InputError: if a document is of no use to the model.
     """
+    from workbench.unified.checkpoint import tokenizers_beside
     from workbench.unified.documents import LENGTH, Reader
 
     if group_by in ("role", "phase"):
         raise SweepError(
             f"Samples of the unified model have no {group_by}, so --group-by {group_by} has nothing to go by: use another one, for example modality."
         )
-    reader = Reader(tokenizers_of(loaded), max_length or LENGTH)
+    reader = Reader(tokenizers_beside(loaded.model, loaded.info.id), max_length or LENGTH)
     own = group_by != "modality"
     items = [
         Item(document.id, sample, (document.group or TEXT) if own else None)
@@ -122,26 +123,6 @@ def read_samples(
     ]
     config: Any = loaded.model.config
     return pack_samples(items, config, reader.tokenizers, batch_size)
-
-
-def tokenizers_of(loaded: LoadedModel) -> Tokenizers:
-    """The tokenizers in the folder of a loaded unified model.
-
-    Raises:
-        SweepError: if the model was not loaded from a folder that has them.
-    """
-    from pathlib import Path
-
-    from workbench.unified.checkpoint import TOKENIZERS
-    from workbench.unified.tokenizers.bundle import Tokenizers
-
-    folder = Path(str(loaded.model.name_or_path)) / TOKENIZERS
-    if not folder.is_dir():
-        raise SweepError(
-            f"A unified model is swept with its own tokenizers, but there is no folder '{TOKENIZERS}' beside the weights of '{loaded.info.id}': "
-            "name the folder that `workbench unified train` wrote."
-        )
-    return Tokenizers.load(folder)
 
 
 def pack_samples(items: Sequence[Item], config: UnifiedConfig, tokenizers: Tokenizers, batch_size: int) -> Texts:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.elastic.errors import SweepError
-from workbench.elastic.samples import AUDIO, IMAGE_MADE, IMAGE_READ, TEXT, VIDEO_MADE, VIDEO_READ, tokenizers_of
+from workbench.elastic.samples import AUDIO, IMAGE_MADE, IMAGE_READ, TEXT, VIDEO_MADE, VIDEO_READ
 
 if TYPE_CHECKING:
     from workbench.models import LoadedModel
@@ -71,6 +71,7 @@ class UnifiedTasks:
     ) -> None:
         check_tasks(tasks, data)
         assert data.root is not None  # check_tasks
+        from workbench.unified.checkpoint import tokenizers_beside
         from workbench.unified.data.clips import FRAMES
         from workbench.unified.evaluate.bench import JUDGES, Judges, default_folder, provide_judges, test_data
         from workbench.unified.evaluate.making import MADE
@@ -79,7 +80,7 @@ class UnifiedTasks:
         from workbench.unified.sampling import Sampling
 
         model: Any = loaded.model
-        self._generator = Generator(model, tokenizers_of(loaded))
+        self._generator = Generator(model, tokenizers_beside(loaded.model, loaded.info.id))
         self._root, self._limit = data.root, limit
         self._data = test_data(data.root, limit, FRAMES)
         own = Judges.load(Path(str(model.name_or_path)) / JUDGES, FRAMES) if data.judges is None else None
