@@ -52,11 +52,12 @@ class Pieces:
         return (head, tail) if head <= tail else None
 
 
-def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
+def encode_texts(tokenizer: Any, texts: Sequence[str], split_special: bool = False) -> list[Pieces]:
     """Pieces of each text; texts of any length, no special tokens.
 
     Args:
         tokenizer: a fast tokenizer of transformers (it knows offsets).
+        split_special: read a special token that is spelt out in a text as text.
     """
     if not texts:
         return []
@@ -68,6 +69,7 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
         return_token_type_ids=False,
         truncation=False,
         verbose=False,
+        **({"split_special_tokens": True} if split_special else {}),
     )
     return [
         _pieces(text, found["input_ids"][n], found["offset_mapping"][n], found.word_ids(n))
