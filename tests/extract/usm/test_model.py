@@ -16,7 +16,7 @@ from tests.extract.usm.conftest import tiny_encoder
 from workbench.extract.errors import EngineError
 from workbench.extract.usm.batch import Sample, make_batch, special_tokens
 from workbench.extract.usm.loss import zlpr
-from workbench.extract.usm.model import UsmModel, new_model, rotate
+from workbench.extract.usm.model import UsmModel, label_states, new_model, rotate
 from workbench.extract.usm.pieces import SHAPES, encode_texts, shape_of
 from workbench.extract.usm.prompt import LabelCoder, LabelText, verbalise
 from workbench.extract.usm.weights import STORAGES, dequantise, load_model, quantise, save_model
@@ -79,6 +79,21 @@ def test_label_sees_no_other_label_even_through_a_trained_looking_encoder(model:
     torch.testing.assert_close(
         anchor(["person", "city"]), anchor(["person", "company works for"]), atol=1e-5, rtol=1e-4
     )
+
+
+def test_label_vector_is_the_mean_of_the_states_of_the_label_and_no_other(model: UsmModel, tokenizer: Any) -> None:
+    coder = LabelCoder(tokenizer, 12)
+    ids = tuple(coder.ids(LabelText(label)) for label in ("person", "company works for"))
+    samples = [Sample(encode_texts(tokenizer, [TEXT])[0], ids[:n], n) for n in (2, 1)]
+    batch = make_batch(samples, *special_tokens(tokenizer))
+    hidden = torch.randn(2, batch.ids.shape[1], 6, generator=torch.Generator().manual_seed(0))
+    found = label_states(hidden, batch, "mean")
+    size = len(ids[0]) + 1
+    torch.testing.assert_close(found[0, 0], hidden[0, :size].mean(0))
+    torch.testing.assert_close(found[0, 1], hidden[0, size : size + len(ids[1]) + 1].mean(0))
+    torch.testing.assert_close(found[1, 0], hidden[1, :size].mean(0))
+    assert not found[1, 1].any(), "a label that is not there"
+    torch.testing.assert_close(label_states(hidden, batch, "first")[0, 1], hidden[0, size])
 
 
 def test_rotary_score_depends_on_distance_only_and_is_the_rotation_of_complex_numbers() -> None:

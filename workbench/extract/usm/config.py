@@ -18,6 +18,7 @@ class UsmConfig(PretrainedConfig):
         rotary_base: base of the rotary angles.
         shapes: whether the shape of words (capitals, digits) is added to the input: for encoders with an uncased vocabulary.
         labels_see_text: whether labels attend to the text; they never see each other.
+        label_vector: what stands for a label in its links: "first", the state of the [CLS] that opens it, or "mean", the mean of all its states.
         max_label: pieces of a label with its description; what is longer is cut.
         window: pieces of text in one pass. overlap: pieces that neighbouring windows share.
         max_labels: labels in one pass.
@@ -33,6 +34,7 @@ class UsmConfig(PretrainedConfig):
         rotary_base: float = 10_000.0,
         shapes: bool = True,
         labels_see_text: bool = True,
+        label_vector: str = "first",
         max_label: int = 24,
         window: int = 128,
         overlap: int = 32,
@@ -46,6 +48,7 @@ class UsmConfig(PretrainedConfig):
         self.rotary_base = rotary_base
         self.shapes = shapes
         self.labels_see_text = labels_see_text
+        self.label_vector = label_vector
         self.max_label = max_label
         self.window = window
         self.overlap = overlap

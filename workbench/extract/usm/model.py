@@ -101,7 +101,7 @@ class UsmModel(nn.Module):
         size = self.config.head_size
         width = hidden.shape[-1]
         words = hidden.gather(1, batch.text[:, :, None].expand(-1, -1, width))
-        labels = hidden.gather(1, batch.anchors[:, :, None].expand(-1, -1, width))
+        labels = label_states(hidden, batch, self.config.label_vector)
         token = self.token_sides(words).unflatten(-1, (10, size)).permute(0, 2, 1, 3)  # [B, 10, T, d]
         label = self.label_sides(labels).unflatten(-1, (4, size)).permute(0, 2, 1, 3)  # [B, 4, L, d]
         turned = rotate(token[:, :6], self.config.rotary_base)
@@ -112,6 +112,20 @@ class UsmModel(nn.Module):
             from_label=(label[:, 0:2] @ token[:, 6:8].transpose(-1, -2)).float() * scale + bias[3:5],
             to_label=(token[:, 8:10] @ label[:, 2:4].transpose(-1, -2)).float() * scale + bias[5:7],
         )
+
+
+def label_states(hidden: Tensor, batch: Batch, way: str) -> Tensor:
+    """What stands for each label, [B, L, H].
+
+    Args:
+        hidden: [B, S, H].
+        way: "first" or "mean", as in UsmConfig.
+    """
+    if way == "first":
+        return hidden.gather(1, batch.anchors[:, :, None].expand(-1, -1, hidden.shape[-1]))
+    numbers = torch.arange(1, batch.anchors.shape[1] + 1, device=hidden.device)
+    inside = (batch.segments[:, None, :] == numbers[None, :, None]).to(hidden.dtype)
+    return inside @ hidden / inside.sum(-1, keepdim=True).clamp_min(1)
 
 
 def rotate(values: Tensor, base: float) -> Tensor:

@@ -20,6 +20,7 @@ class Recipe:
         freeze_embeddings: keep the encoder's word embeddings as they are.
         bf16: autocast. clip: norm of the gradient. weight_decay: of matrices.
         dropout: in the encoder while it trains.
+        labels_see_text, label_vector: of a new model, see UsmConfig; a USM model that is gone on from keeps its own.
         drop, describe: see `prompts.Prompter`.
     """
 
@@ -39,6 +40,8 @@ class Recipe:
     bf16: bool = True
     drop: float = 0.1
     describe: float = 0.15
+    labels_see_text: bool = False
+    label_vector: str = "mean"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

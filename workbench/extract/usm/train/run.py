@@ -75,7 +75,11 @@ def run(
         development: texts of each development part; 0 leaves that out.
     """
     model, tokenizer = start_model(
-        encoder, device, **({} if recipe.window <= UsmConfig().window else {"window": recipe.window})
+        encoder,
+        device,
+        labels_see_text=recipe.labels_see_text,
+        label_vector=recipe.label_vector,
+        window=max(recipe.window, UsmConfig().window),
     )
     mixture = build_mixture(recipe, root, tokenizer, model.config.max_label, notice)
     name = Path(encoder).name if Path(encoder).is_dir() else encoder
