@@ -169,14 +169,17 @@ def _engine() -> tuple[Which, float | None, bool, str]:
     name = st.selectbox("Engine", list(known), index=start, key=f"{P}engine", format_func=lambda n: known[n].title)
     spec = known[name]
     model = st.text_input(
-        "Weights", key=f"{P}model", placeholder=spec.default_model or "the engine's own", max_chars=500
+        "Weights",
+        key=f"{P}model",
+        placeholder=spec.default_model or ("a folder or hub id" if spec.named else "the engine's own"),
+        max_chars=500,
     ).strip()
     own = st.checkbox("Least score as the engine advises", value=True, key=f"{P}advised")
     threshold = None if own else st.slider("Least score", 0.05, 1.0, 0.5, 0.01, key=f"{P}threshold")
     nested = st.toggle(
         "Nested", value=True, key=f"{P}nested", help="Off: of results that overlap only the best scored stays."
     )
-    missing = "" if model and not spec.needs else spec.missing()
+    missing = spec.missing(model)
     if missing:
         st.info(plain(missing, 600), icon=":material/download:")
     return Which(name, model or None), threshold, nested, missing

@@ -32,8 +32,22 @@ from workbench.figures.marked import document_html
 P = "extract."
 MOST_CHARACTERS = 200_000
 WAIT = 1.5  # seconds in which a short text is done
-HELD = ("text", "engine", "model", "beside", "threshold", "nested", "labels", "editor", "ready", "tabs", "device")
+HELD = (
+    "text",
+    "engine",
+    "model",
+    "beside",
+    "beside_model",
+    "threshold",
+    "nested",
+    "labels",
+    "editor",
+    "ready",
+    "tabs",
+    "device",
+)
 NONE = "none"
+ANY = "?"  # weights, whichever
 
 
 def main() -> None:
@@ -151,21 +165,27 @@ def _engine(known: dict[str, EngineSpec]) -> tuple[Which, Which | None, str]:
         spec = known[name]
         st.caption(plain(spec.about, 300))
         model = st.text_input(
-            "Weights", key=f"{P}model", max_chars=500, placeholder=spec.default_model or "the engine's own",
-            help="Shipped weights, a folder, or a hub id; empty: the engine's own.",
+            "Weights", key=f"{P}model", max_chars=500, placeholder=spec.default_model or ("a folder or hub id" if spec.named else "the engine's own"),
+            help="Shipped weights, a folder, or a hub id" + ("." if spec.named else "; empty: the engine's own."),
         ).strip()  # fmt: skip
         device = st.text_input(
             "Device", key=f"{P}device", max_chars=20, placeholder="auto", help="auto, cpu, cuda, cuda:N or mps."
         ).strip()
-        others = [NONE, *(n for n in names if n != name and not known[n].missing())]
+        # an engine whose weights have to be named is offered too: they are asked for below
+        others = [NONE, *(n for n in names if n != name and not known[n].missing(ANY if known[n].named else None))]
         if state.get(f"{P}beside") not in others:
             state[f"{P}beside"] = NONE
         second = st.selectbox(
             "Beside it", others, key=f"{P}beside", format_func=lambda n: "Nothing" if n == NONE else known[n].title,
             help="A second engine on the same text." if len(others) > 1 else "No other engine is ready to run here.", disabled=len(others) == 1,
         )  # fmt: skip
-    missing = "" if model and not spec.needs else spec.missing()
-    beside = None if second == NONE else Which(second)
+        weights = ""
+        if second != NONE and known[second].named:
+            weights = st.text_input(
+                "Its weights", key=f"{P}beside_model", max_chars=500, placeholder="a folder or hub id", help="Of the second engine."
+            ).strip()  # fmt: skip
+    missing = spec.missing(model) or ("" if second == NONE else known[second].missing(weights))
+    beside = None if second == NONE else Which(second, weights or None)
     return Which(name, model or None, device or "auto"), beside, missing
 
 

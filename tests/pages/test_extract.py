@@ -345,3 +345,29 @@ def test_downloads_say_what_is_shown(dashboard: Dashboard, rules: None) -> None:
     keys = {b.key for b in app.get("download_button")}
     assert {f"extract.download.{kind}" for kind in ("json", "jsonl", "csv", "html")} <= keys
     assert json.loads(json.dumps(app.session_state["extract.base"]))
+
+
+def test_an_engine_whose_weights_are_named_stands_beside_another(
+    dashboard: Dashboard, rules: None, words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rule_engine
+
+    from workbench.extract.engines import EngineSpec
+
+    asked: list[str | None] = []
+
+    def load(model: str | None = None, **options: Any) -> Any:
+        asked.append(model)
+        return rule_engine.load(model, **options)
+
+    spec = EngineSpec(name="other", title="Other", about="Weights have to be named.", load=load, named=True)
+    monkeypatch.setattr(sys.modules["workbench.extract.engines"], "BUILT_IN", (spec,))
+    app = dashboard.open("extract", engine="rules")
+    app.text_area(key="extract.text").input("Ada Lovelace met Bo 7 times").run()
+    app.selectbox(key="extract.beside").select("other").run()
+    assert app.button(key="extract.go").disabled, "no weights are named yet"
+    app.text_input(key="extract.beside_model").input("theirs").run()
+    app.button(key="extract.go").click().run()
+    app = settled(app)
+    assert not app.exception and asked == ["theirs"]
+    assert "other" in said(app, words)

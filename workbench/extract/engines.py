@@ -94,6 +94,8 @@ class EngineSpec:
         models: prefix of folder names below sample_data/checkpoints that hold its weights; "" where it needs none of ours.
         default_model: shipped weights to load when none are named, or a hub id, or None where the engine needs no weights.
         needs: importable package that must be installed, or "". extra: the extra of this project that brings it.
+        install: how `needs` is installed where the extra alone does not bring it.
+        named: whether weights have to be named, since none are shipped and none are its own.
         demonstrations: whether it learns from examples in context.
         evidence: which parts of `Evidence` it gives, of links, attention, steps, experts.
         kinds: what it finds, of entities, relations, events.
@@ -107,6 +109,8 @@ class EngineSpec:
     default_model: str | None = None
     needs: str = ""
     extra: str = ""
+    install: str = ""
+    named: bool = False
     demonstrations: bool = False
     evidence: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ("entities", "relations", "events")
@@ -121,10 +125,19 @@ class EngineSpec:
             if folder.name.startswith(self.models) and any(folder.glob("*.safetensors"))
         )
 
-    def missing(self) -> str:
-        """Why it cannot run on what is at hand, in one sentence; "" if it can."""
+    def missing(self, model: str | None = None) -> str:
+        """Why it cannot run on what is at hand, in one sentence; "" if it can.
+
+        Args:
+            model: weights that are named; None: its own.
+        """
         if self.needs and find_spec(self.needs) is None:
-            return f"The engine '{self.name}' needs the package {self.needs}: pip install 'unified-workbench[{self.extra}]'."
+            how = self.install or f"pip install 'unified-workbench[{self.extra}]'"
+            return f"The engine '{self.name}' needs the package {self.needs}: {how}."
+        if model:
+            return ""
+        if self.named:
+            return f"{self.title} has no weights of its own: name a checkpoint, by folder or hub id, as the model."
         if self.models and not self.shipped():
             return f"No weights for the engine '{self.name}' are at hand: name a checkpoint's folder or hub id as the model, or get the whole repository with sample_data/checkpoints/{self.default_model or self.models}."
         return ""
@@ -139,6 +152,17 @@ BUILT_IN: tuple[EngineSpec, ...] = (
         models="usm-",
         default_model="usm-mini",
         evidence=("links", "attention", "experts"),
+    ),
+    EngineSpec(
+        name="gliner",
+        title="GLiNER",
+        about="A GLiNER checkpoint run by its authors' own code, to compare with: entities only.",
+        load="workbench.extract.gliner:load",
+        needs="gliner",
+        extra="gliner",
+        install="pip install 'unified-workbench[gliner]' && pip install --no-deps 'gliner>=0.2.29,<0.3'",
+        named=True,
+        kinds=("entities",),
     ),
 )
 
