@@ -19,7 +19,8 @@ from workbench.extract.usm.loss import zlpr
 from workbench.extract.usm.model import UsmModel, label_states, new_model, rotate
 from workbench.extract.usm.pieces import SHAPES, encode_texts, shape_of
 from workbench.extract.usm.prompt import LabelCoder, LabelText, verbalise
-from workbench.extract.usm.weights import STORAGES, dequantise, load_model, quantise, save_model
+from workbench.extract.storage import STORAGES, dequantise, quantise
+from workbench.extract.usm.weights import load_model, save_model
 
 
 def scores_of(model: UsmModel, tokenizer: Any, texts: list[str], labels: list[str], mentions: int) -> Any:

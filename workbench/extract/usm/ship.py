@@ -10,9 +10,10 @@ import json
 import sys
 from pathlib import Path
 
+from workbench.extract.storage import STORAGES
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.tune import development_parts, fit, report, with_development
-from workbench.extract.usm.weights import STORAGES, save_model
+from workbench.extract.usm.weights import save_model
 
 SETS = ("wnut17", "ncbi_disease", "bc5cdr", "conll04", "scierc", "casie", "14res", "14lap")
 

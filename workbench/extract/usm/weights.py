@@ -1,6 +1,6 @@
-"""A USM model on disk: config.json, model.safetensors, the tokenizer. Matrices may be stored as int8, a scale a row.
+"""A USM model on disk: config.json, model.safetensors, the tokenizer. Matrices may be stored as int8 (`workbench.extract.storage`).
 
-Nothing is unpickled and no remote code runs. int8 is storage only: weights are float again once loaded.
+Nothing is unpickled and no remote code runs.
 """
 
 from __future__ import annotations
@@ -9,38 +9,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
+from workbench.extract.storage import read_tensors, write_tensors
 from workbench.extract.usm.config import UsmConfig
 from workbench.extract.usm.model import UsmModel
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-SCALE = ".scale"
-STORAGES = ("float32", "float16", "int8")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
-
-
-def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix as int8 with a scale a row: weight ≈ int8 x scale.
-
-    Args:
-        weight: [R, C].
-
-    Returns:
-        int8 [R, C]; float16 [R].
-    """
-    scale = (weight.float().abs().amax(1) / 127).clamp_min(1e-7).to(torch.float16)
-    return (weight.float() / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8), scale
-
-
-def dequantise(weight: Tensor, scale: Tensor) -> Tensor:
-    """What `quantise` stored, as float32."""
-    return weight.float() * scale.float()[:, None]
 
 
 def save_model(folder: Path, model: UsmModel, tokenizer: Any, storage: str = "float32") -> int:
@@ -52,19 +30,8 @@ def save_model(folder: Path, model: UsmModel, tokenizer: Any, storage: str = "fl
     Returns:
         Bytes written.
     """
-    if storage not in STORAGES:
-        raise EngineError(f"Weights are stored as {', '.join(STORAGES)}, not as '{storage}': choose one of them.")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {}
-    for name, value in model.state_dict().items():
-        if not value.is_floating_point():
-            continue  # position numbers and the like, which the encoder makes anew
-        value = value.detach().cpu()
-        if storage == "int8" and value.ndim == 2 and value.numel() > 4096:
-            tensors[name], tensors[name + SCALE] = quantise(value)
-        else:
-            tensors[name] = value.to(torch.float16 if storage == "float16" else torch.float32).contiguous()
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt", "storage": storage})
+    write_tensors(folder / WEIGHTS, model.state_dict(), storage)
     values = json.loads(model.config.to_json_string(use_diff=False))
     kept = {key: values[key] for key in UsmConfig().to_diff_dict() | _own(model.config) if key in values}
     (folder / CONFIG).write_text(
@@ -106,7 +73,7 @@ def load_model(folder: Path, device: str = "cpu", attention: str = "eager") -> t
         from transformers import AutoModel
 
         model = UsmModel(config, AutoModel.from_config(encoder, attn_implementation=attention))
-        model.load_state_dict(_read(folder / WEIGHTS), strict=False)
+        model.load_state_dict(read_tensors(folder / WEIGHTS), strict=False)
         _complete(model, folder)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as fault:
@@ -114,18 +81,6 @@ def load_model(folder: Path, device: str = "cpu", attention: str = "eager") -> t
             f"The USM model in '{folder}' cannot be read ({reason(fault)}): get the whole folder again."
         ) from None
     return model.to(device).eval(), tokenizer
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:
-        names = set(file.keys())
-        tensors = {}
-        for name in names:
-            if name.endswith(SCALE) and name.removesuffix(SCALE) in names:
-                continue
-            value = file.get_tensor(name)
-            tensors[name] = dequantise(value, file.get_tensor(name + SCALE)) if name + SCALE in names else value.float()
-    return tensors
 
 
 def _complete(model: UsmModel, folder: Path) -> None:

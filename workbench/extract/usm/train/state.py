@@ -1,28 +1,17 @@
-"""State of a USM run on disk: safetensors and JSON, written whole or not at all, no pickle.
-
-`state/` holds weights, both moments of AdamW and `state.json`. Samples follow from seed and step; dropout draws from a generator that is
-seeded by the step, so nothing else is kept.
-"""
+"""Where a USM run stands, on disk (`workbench.extract.state`)."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from workbench.capture.errors import reason
-from workbench.extract.errors import ExtractError
+from workbench.extract.state import STATE, load_state, read_state, unreadable, write_state
 from workbench.extract.usm.model import UsmModel
 from workbench.extract.usm.train.recipe import Recipe
 
-STATE, _NEW, _OLD = "state", "state.new", "state.old"
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+__all__ = ["STATE", "Progress", "load_state", "read_progress", "save_state"]
 
 
 @dataclass(frozen=True)
@@ -38,28 +27,8 @@ class Progress:
 
 
 def save_state(out: Path, progress: Progress, model: UsmModel, optimizer: torch.optim.Optimizer) -> None:
-    """Write the state beside the old one and swap them: a kill at any moment leaves one whole state."""
-    for leftover in (_NEW, _OLD):
-        shutil.rmtree(out / leftover, ignore_errors=True)
-    fresh = out / _NEW
-    fresh.mkdir(parents=True)
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()},
-        fresh / "weights.safetensors",
-    )
-    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    moments = {
-        f"{names[parameter]}|{moment}": state[moment].detach().cpu().clone().contiguous()
-        for parameter, state in optimizer.state.items()
-        for moment in _MOMENTS
-    }
-    save_file(moments, fresh / "moments.safetensors")
-    values: dict[str, Any] = {**asdict(progress), "recipe": progress.recipe.to_json()}
-    (fresh / "state.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    if (out / STATE).exists():
-        (out / STATE).rename(out / _OLD)
-    fresh.rename(out / STATE)
-    shutil.rmtree(out / _OLD, ignore_errors=True)
+    """Write the state of a run, whole or not at all."""
+    write_state(out, {**asdict(progress), "recipe": progress.recipe.to_json()}, model, optimizer)
 
 
 def read_progress(out: Path) -> Progress | None:
@@ -68,36 +37,10 @@ def read_progress(out: Path) -> Progress | None:
     Raises:
         ExtractError: the state cannot be read.
     """
-    if not (out / STATE).exists() and (out / _OLD).exists():
-        (out / _OLD).rename(out / STATE)  # killed between the two renames
-    path = out / STATE / "state.json"
-    if not path.exists():
+    values = read_state(out)
+    if values is None:
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
         return Progress(**{**values, "recipe": Recipe.from_json(values["recipe"])})
-    except (ValueError, KeyError, TypeError) as fault:
-        raise ExtractError(
-            f"The state of the run in '{out}' cannot be read ({reason(fault)}): remove the folder and start anew."
-        ) from None
-
-
-def load_state(out: Path, model: UsmModel, optimizer: torch.optim.Optimizer) -> None:
-    """Put the saved weights and moments into a model and its fresh AdamW.
-
-    Raises:
-        ExtractError: the files do not hold this model's tensors.
-    """
-    try:
-        model.load_state_dict(load_file(out / STATE / "weights.safetensors"))
-        moments = load_file(out / STATE / "moments.safetensors")
-        for name, parameter in model.named_parameters():
-            if f"{name}|step" in moments:
-                optimizer.state[parameter] = {
-                    moment: moments[f"{name}|{moment}"].to("cpu" if moment == "step" else parameter.device)
-                    for moment in _MOMENTS
-                }
-    except (OSError, KeyError, RuntimeError, SafetensorError) as fault:
-        raise ExtractError(
-            f"The state of the run in '{out}' does not fit the model ({reason(fault)}): remove the folder and start anew."
-        ) from None
+    except (KeyError, TypeError, AttributeError) as fault:
+        raise unreadable(out, fault) from None

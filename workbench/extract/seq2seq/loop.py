@@ -1,0 +1,217 @@
+"""The training loop of encoder-decoders: one command, resumable, with a log that the Training page follows.
+
+A run's folder: `run.json` and `metrics.jsonl` (docs/training_log.md), `state/` to resume, `model/` the last exported checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from workbench.extract.errors import ExtractError
+from workbench.extract.seq2seq.batch import Batch
+from workbench.extract.seq2seq.model import IGNORED, CopySeq2Seq
+from workbench.extract.seq2seq.stream import Stream
+from workbench.extract.state import load_state, read_state, write_state
+from workbench.extract.usm.train.loop import Length
+from workbench.training.writer import RunWriter
+
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the result of a run.
+
+    Attributes:
+        what: choices of the engine, plain JSON.
+        seed: of everything that chance decides. batch: examples a step.
+        encoder_rate, decoder_rate: peak rates of AdamW. warmup: steps; then the rate falls linearly to 0.
+        freeze_embeddings: keep the word embeddings as they are (special tokens have a part of their own).
+        bf16: autocast. clip: norm of the gradient. weight_decay: of matrices.
+    """
+
+    what: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    batch: int = 16
+    encoder_rate: float = 1e-4
+    decoder_rate: float = 5e-4
+    warmup: int = 100
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    freeze_embeddings: bool = True
+    bf16: bool = True
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """Names of the fields in which this recipe and a stored one differ."""
+        return [name for name, value in asdict(self).items() if other.get(name) != value]
+
+
+def token_losses(model: Any, batch: Batch) -> Tensor:
+    """Cross-entropy of each target token, [B, T], 0 where it is not counted; of a copying model or any other encoder-decoder."""
+    if isinstance(model, CopySeq2Seq):
+        return model.loss(batch.source, batch.mask, batch.shapes, batch.inputs, batch.labels, batch.places)
+    logits = model(input_ids=batch.source, attention_mask=batch.mask, decoder_input_ids=batch.inputs).logits
+    loss = nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return loss.view_as(batch.labels)
+
+
+def new_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW with one rate for the encoder and one for the rest; vectors do not decay."""
+    if recipe.freeze_embeddings:
+        model.get_input_embeddings().weight.requires_grad_(False)
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = (name.startswith("encoder.model."), parameter.ndim > 1 and "embed" not in name)
+            groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": 0.0,
+                "peak": recipe.encoder_rate if encoder else recipe.decoder_rate,
+                "weight_decay": recipe.weight_decay if decays else 0.0,
+            }
+            for (encoder, decays), parameters in groups.items()
+        ],
+        betas=(0.9, 0.98),
+        foreach=True,
+    )
+
+
+def train(
+    model: Any,
+    stream: Stream,
+    out: Path,
+    recipe: Recipe,
+    length: Length,
+    save: Callable[[Path], Any],
+    *,
+    family: str,
+    start: str,
+    resume: bool = False,
+    progress: bool = False,
+) -> Path:
+    """Train, or go on training.
+
+    Args:
+        model: changed in place. stream: the data.
+        out: folder of the run. save: writes model and tokenizer into a folder.
+        family: of the model, and start: what it started from, for the log.
+        progress: draw a bar.
+
+    Returns:
+        Folder of the exported checkpoint.
+
+    Raises:
+        ExtractError: the folder holds another run, or the recipe of the run to resume differs.
+    """
+    done_before = resumable(out, recipe, resume)
+    optimizer = new_optimizer(model, recipe)
+    step, seconds, tokens = 0, 0.0, 0
+    if done_before is not None:
+        step, seconds, tokens = done_before["step"], done_before["seconds"], done_before["tokens"]
+        load_state(out, model, optimizer)
+    writer = RunWriter.open(
+        out,
+        model={
+            "id": out.name, "family": family, "architecture": type(model).__name__,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()), "config": {"start": start},
+        },
+        total_steps=length.steps if length.minutes is None else None,
+        training={"recipe": asdict(recipe), "minutes": length.minutes},
+        resume_from=step if resume else None,
+    )  # fmt: skip
+
+    def keep() -> None:
+        write_state(
+            out,
+            {"recipe": asdict(recipe), "start": start, "step": step, "seconds": seconds, "tokens": tokens},
+            model,
+            optimizer,
+        )
+        save(out / MODEL)
+
+    saved = time.monotonic()
+    model.train()
+    try:
+        with tqdm(total=length.steps, initial=step, disable=not progress, mininterval=5) as bar:
+            while (done := length.done(step, seconds)) < 1.0 and step != length.stop_after:
+                begin = time.perf_counter()
+                values, seen = train_step(model, optimizer, stream, recipe, step, done)
+                spent = time.perf_counter() - begin
+                step, seconds, tokens = step + 1, seconds + spent, tokens + seen
+                bar.update(1)
+                writer.metrics(step, {**values, "tokens": tokens, "tokens_per_second": seen / spent})
+                if time.monotonic() - saved > length.save_minutes * 60:
+                    keep()
+                    saved = time.monotonic()
+        keep()
+    except BaseException as fault:
+        writer.stop(f"The run ended at step {step} by {type(fault).__name__}.", step)
+        raise
+    model.eval()
+    if done >= 1.0:
+        writer.finish(step)
+    else:
+        writer.stop("The run was told to stop before its end.", step)
+    return out / MODEL
+
+
+def train_step(
+    model: Any, optimizer: torch.optim.Optimizer, stream: Stream, recipe: Recipe, step: int, done: float
+) -> tuple[dict[str, float], int]:
+    """One optimiser step: metrics by name, and the positions computed.
+
+    Args:
+        step: from 0. done: share of the run that lies behind.
+    """
+    factor = min(1.0, (step + 1) / max(1, recipe.warmup)) * max(0.0, 1.0 - done)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+    drawn, kinds = stream.batch(step)
+    device = next(model.parameters()).device
+    torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout of this step, whether resumed or not
+    batch = drawn.to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+        losses = token_losses(model, batch)
+    counted = (batch.labels != IGNORED).sum().clamp_min(1)
+    loss = losses.sum() / counted
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return {
+        "loss": float(loss.detach()),
+        "lr": recipe.decoder_rate * factor,
+        "grad_norm": float(norm),
+        **{f"examples/{kind}": count for kind, count in kinds.items()},
+    }, batch.tokens
+
+
+def resumable(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:
+    """The state to go on from, None for a new run; a folder that fits neither is refused."""
+    done = read_state(out)
+    if done is None:
+        if resume:
+            raise ExtractError(f"There is no state to resume in '{out}': leave --resume out to start a run.")
+        return None
+    if not resume:
+        raise ExtractError(
+            f"'{out}' holds a run at step {done.get('step')}: add --resume to go on with it, or name another --out."
+        )
+    if differ := recipe.differences(done.get("recipe", {})):
+        raise ExtractError(
+            f"The run in '{out}' has another recipe ({', '.join(differ)} differ): give the same options."
+        )
+    return done

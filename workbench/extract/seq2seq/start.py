@@ -1,0 +1,70 @@
+"""What a run starts from: an encoder, a USM model, a copying model, or any encoder-decoder of transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from workbench.capture.errors import reason
+from workbench.extract.errors import EngineError
+from workbench.extract.seq2seq.model import CopySeq2Seq
+from workbench.extract.seq2seq.tokens import add_tokens
+from workbench.extract.seq2seq.weights import is_copy_model, load_copy_model, new_copy_model, save_copy_model
+from workbench.extract.usm.weights import CONFIG
+from workbench.extract.usm.weights import load_model as load_usm
+
+
+def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, Any]:
+    """A model to train and its tokenizer, with the special tokens.
+
+    Args:
+        start: folder of a copying model or a USM model, or hub id or folder of a transformers encoder (it gets a copying decoder) or
+            encoder-decoder (it stays as it is).
+        choices: fields of `CopyConfig`, where a decoder is made.
+
+    Raises:
+        EngineError: it cannot be loaded.
+    """
+    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    folder = Path(start)
+    if is_copy_model(folder):
+        return load_copy_model(folder, device)
+    if (folder / CONFIG).is_file() and '"model_type": "usm"' in (folder / CONFIG).read_text(encoding="utf-8"):
+        usm, tokenizer = load_usm(folder)
+        shape = usm.shape.weight.data if usm.config.shapes else None
+        made = new_copy_model(usm.encoder, tokenizer, shape, shapes=usm.config.shapes, **choices)
+        return made.to(device), tokenizer  # type: ignore[arg-type]
+    try:
+        config = AutoConfig.from_pretrained(start)
+        tokenizer = AutoTokenizer.from_pretrained(start, use_fast=True)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModel
+        model = kind.from_pretrained(start, attn_implementation="eager", use_safetensors=True).float()
+    except (OSError, ValueError, KeyError, ImportError) as fault:
+        raise EngineError(
+            f"'{start}' cannot be loaded ({reason(fault)}): name a hub id or a folder with safetensors weights; `workbench convert` makes them of a pytorch_model.bin."
+        ) from None
+    if not tokenizer.is_fast:
+        raise EngineError(
+            f"A tokenizer that knows offsets is needed, but that of '{start}' does not: choose a model with a tokenizer.json."
+        )
+    if config.is_encoder_decoder:
+        if add_tokens(tokenizer) or len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+            model.resize_token_embeddings(max(len(tokenizer), model.config.vocab_size), mean_resizing=False)
+        return model.to(device), tokenizer
+    uncased = _ids(tokenizer, "A") == _ids(tokenizer, "a")
+    return new_copy_model(model, tokenizer, shapes=uncased, **choices).to(device), tokenizer  # type: ignore[arg-type]
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return found
+
+
+def save_model(folder: Path, model: Any, tokenizer: Any, storage: str = "float32") -> None:
+    """Write a model that was trained, of whatever class."""
+    if isinstance(model, CopySeq2Seq):
+        save_copy_model(folder, model, tokenizer, storage)
+    else:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)

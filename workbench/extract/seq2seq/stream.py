@@ -1,0 +1,60 @@
+"""The stream of training batches: kinds of examples by their weights, examples of like length together, no batch above a number of tokens.
+
+Everything follows from the seed and the number of the batch, so a run that is resumed sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from workbench.extract.seq2seq.batch import Batch, Example, make_batch
+from workbench.extract.seq2seq.tokens import SelTokens
+
+POOL = 24  # batches that are drawn, sorted by length and cut together
+Maker = Callable[[np.random.Generator], Example | None]
+TRIES = 50  # draws of one example before its maker counts as empty
+
+
+class Stream:
+    """Batches of a run.
+
+    Args:
+        makers: kind -> (weight, makes an example or None where a draw came to nothing).
+        tokens: of the model. size: examples a batch. seed: of everything that chance decides.
+    """
+
+    def __init__(self, makers: Mapping[str, tuple[float, Maker]], tokens: SelTokens, size: int, seed: int) -> None:
+        self.makers = {kind: maker for kind, (weight, maker) in makers.items() if weight > 0}
+        weights = np.array([weight for weight, _ in makers.values() if weight > 0])
+        self._chances = weights / weights.sum()
+        self._tokens, self.size, self.seed = tokens, size, seed
+        self._pool: tuple[int, list[list[Example]]] = (-1, [])
+
+    def examples(self, pool: int) -> list[list[Example]]:
+        """The batches of a pool."""
+        rng = np.random.default_rng((self.seed, pool))
+        kinds = list(self.makers)
+        drawn: list[Example] = []
+        for number in rng.choice(len(kinds), self.size * POOL, p=self._chances):
+            for _ in range(TRIES):
+                example = self.makers[kinds[number]](rng)
+                if example is not None:
+                    example.kind = kinds[number]
+                    drawn.append(example)
+                    break
+        if not drawn:
+            raise ValueError("no maker gave an example")
+        drawn.sort(key=lambda each: each.cost)
+        batches = [drawn[n : n + self.size] for n in range(0, len(drawn), self.size)]
+        return [batches[n] for n in rng.permutation(len(batches))]
+
+    def batch(self, step: int) -> tuple[Batch, Counter[str]]:
+        """The batch of a step, from 0, and how many examples of each kind are in it."""
+        pool, place = divmod(step, POOL)
+        if self._pool[0] != pool:
+            self._pool = (pool, self.examples(pool))
+        rows = self._pool[1][place % len(self._pool[1])]
+        return make_batch(rows, self._tokens), Counter(row.kind for row in rows)

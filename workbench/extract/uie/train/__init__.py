@@ -1,0 +1,1 @@
+"""Training UIE: prompts and targets, objectives, the run (docs/uie.md)."""

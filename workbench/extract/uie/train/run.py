@@ -1,0 +1,90 @@
+"""`workbench train --engine uie`: from a base, an encoder-decoder or a UIE model to a trained one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from workbench.extract.errors import ExtractError
+from workbench.extract.seq2seq.loop import Recipe, train
+from workbench.extract.seq2seq.model import CopySeq2Seq
+from workbench.extract.seq2seq.start import save_model, start_model
+from workbench.extract.seq2seq.stream import Stream
+from workbench.extract.seq2seq.tokens import SelTokens
+from workbench.extract.uie.ssi import LabelIds
+from workbench.extract.uie.train.objectives import OBJECTIVES, Objectives
+from workbench.extract.uie.train.sampling import Sampler, Sampling
+from workbench.extract.usm.train.loop import Length, inventory
+from workbench.extract.usm.train.names import banned_names
+from workbench.extract.usm.train.sources import PLANS, Source, load_sources
+
+WINDOW = 112  # pieces of text in an example at most
+
+
+def build_stream(
+    recipe: Recipe,
+    sources: list[Source],
+    tokenizer: Any,
+    tokens: SelTokens,
+    copies: bool,
+    held_out: list[Source] | None = None,
+) -> Stream:
+    """The data of a recipe.
+
+    Args:
+        sources: what is learnt from. held_out: sets whose types' names and synonyms are kept out.
+    """
+    banned = banned_names({source.name: inventory(source) for source in held_out or ()})
+    sampling = Sampling(**recipe.what.get("sampling", {}))
+    sampler = Sampler(LabelIds(tokenizer, tokens), tokens, sources, sampling, banned)
+    makers = Objectives(sampler, sources, tokenizer, tokens, copies).makers(recipe.what.get("objectives", OBJECTIVES))
+    return Stream(makers, tokens, recipe.batch, recipe.seed)
+
+
+def run(
+    start: str,
+    root: Path,
+    out: Path,
+    recipe: Recipe,
+    length: Length,
+    *,
+    sets: tuple[str, ...] = (),
+    hold_out: tuple[str, ...] = (),
+    documents: int = 6000,
+    device: str = "cpu",
+    resume: bool = False,
+    progress: bool = False,
+    notice: Callable[[str], None] | None = None,
+    development: int = 60,
+) -> Path:
+    """Load, train, export, and learn on development parts how sure a score is.
+
+    Args:
+        start: see `seq2seq.start.start_model`.
+        sets: names of what is learnt from; all that may be learnt from if empty. hold_out: sets left out with the names of their types.
+        documents: of a set at most. development: texts of each development part; 0 leaves that out.
+    """
+    if unknown := [name for name in sets if name not in PLANS]:
+        raise ExtractError(f"There is no training plan for '{unknown[0]}': choose among {', '.join(PLANS)}.")
+    names = [name for name in sets or tuple(PLANS) if name not in hold_out]
+    recipe = Recipe(
+        **{**asdict(recipe), "what": {"sets": names, "held_out": list(hold_out), "documents": documents, **recipe.what}}
+    )
+    state = out / "model"
+    model, tokenizer = start_model(str(state) if resume and state.is_dir() else start, device)
+    tokens = SelTokens.of(tokenizer, model.config.decoder_start_token_id)
+    sources = load_sources(names, root, tokenizer, WINDOW, documents, recipe.seed, notice)
+    kept_out = load_sources(hold_out, root, tokenizer, WINDOW, documents, recipe.seed, notice)
+    stream = build_stream(recipe, sources, tokenizer, tokens, isinstance(model, CopySeq2Seq), kept_out)
+    made = train(
+        model, stream, out, recipe, length, lambda folder: save_model(folder, model, tokenizer),
+        family="uie", start=Path(start).name if Path(start).is_dir() else start, resume=resume, progress=progress,
+    )  # fmt: skip
+    if development:
+        from workbench.extract.uie.tune import learn
+
+        learn(model, tokenizer, names, root, development, recipe.seed, notice)
+        save_model(made, model, tokenizer)
+    return made
