@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,11 +12,18 @@ from workbench.commands.output import JsonOption, Output, quiet_libraries
 
 
 def train(
-    engine: Annotated[str, typer.Option("--engine", help="What to train; only usm so far.")],
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine", help="What to train: usm, uie, or base, an encoder-decoder that copies, which uie starts from."
+        ),
+    ],
     encoder: Annotated[
         str,
         typer.Option(
-            "--encoder", help="Hub id or folder of a transformers encoder, or the folder of a USM model to fine-tune."
+            "--encoder",
+            "--backbone",
+            help="What to start from: hub id or folder of a transformers encoder, the folder of a trained model to go on from, or, for uie, any encoder-decoder.",
         ),
     ],
     data_root: Annotated[
@@ -32,6 +40,10 @@ def train(
             "--hold-out", help="A set to leave out, with every name and synonym of its types; may be repeated."
         ),
     ] = None,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option("--texts", help="base: a .txt file of open text, or a folder of them; may be repeated."),
+    ] = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps of the whole run.")] = 5000,
     minutes: Annotated[
         float | None,
@@ -40,8 +52,29 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples a step.")] = 16,
     documents: Annotated[int, typer.Option("--documents", min=1, help="Documents of a set at most.")] = 6000,
-    encoder_rate: Annotated[float, typer.Option("--encoder-rate", min=0, help="Peak rate of the encoder.")] = 2e-4,
-    head_rate: Annotated[float, typer.Option("--head-rate", min=0, help="Peak rate of the link heads.")] = 1e-3,
+    encoder_rate: Annotated[
+        float | None, typer.Option("--encoder-rate", min=0, help="Peak rate of the encoder; 2e-4 for usm, 1e-4 else.")
+    ] = None,
+    head_rate: Annotated[
+        float | None,
+        typer.Option("--head-rate", min=0, help="Peak rate of link heads or decoder; 1e-3 for usm, 5e-4 else."),
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--objective",
+            help="uie: NAME=SHARE of pair, record or text; may be repeated. pair=0.9, record=0.05, text=0.05 if not given.",
+        ),
+    ] = None,
+    reject: Annotated[
+        float, typer.Option("--reject", min=0, max=1, help="uie: chance of a rejected label a spot.")
+    ] = 0.1,
+    sample_labels: Annotated[
+        bool,
+        typer.Option(
+            "--sample-labels/--all-labels", help="uie: sample the labels of each prompt, or ask all of the set."
+        ),
+    ] = True,
     freeze_embeddings: Annotated[
         bool,
         typer.Option("--freeze-embeddings/--train-embeddings", help="Keep the encoder's word embeddings as they are."),
@@ -59,7 +92,7 @@ def train(
     seed: Annotated[int, typer.Option("--seed", help="Of everything that chance decides.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train USM on annotated sets, or go on after a stop or kill with --resume and the same options.
+    """Train an extraction engine on annotated sets, or go on after a stop or kill with --resume and the same options.
 
     The Training page follows the run while it goes on.
 
@@ -68,46 +101,74 @@ def train(
     workbench train --engine usm --encoder sentence-transformers/all-MiniLM-L6-v2 --data-root data --out runs/mine --minutes 40
 
     workbench train --engine usm --encoder runs/mine/model --data conll04 --data-root data --out runs/conll04 --steps 600
+
+    workbench train --engine base --encoder sentence-transformers/all-MiniLM-L6-v2 --texts texts --data-root data --out runs/base --minutes 15
+
+    workbench train --engine uie --backbone runs/base/model --data-root data --out runs/uie --minutes 60
     """
     quiet_libraries()
     from workbench.extract.errors import EngineError
 
-    if engine != "usm":
-        raise EngineError(f"There is no training for the engine '{engine}': choose usm.")
+    if engine not in ("usm", "uie", "base"):
+        raise EngineError(f"There is no training for the engine '{engine}': choose usm, uie or base.")
     import torch
-
-    from workbench.extract.usm.train.loop import Length
-    from workbench.extract.usm.train.recipe import Recipe
-    from workbench.extract.usm.train.run import run
 
     output = Output(as_json)
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    recipe = Recipe(
-        sets=tuple(data) if data else Recipe().sets,
-        held_out=tuple(hold_out or ()),
-        seed=seed,
-        batch=batch,
-        documents=documents,
-        encoder_rate=encoder_rate,
-        head_rate=head_rate,
-        freeze_embeddings=freeze_embeddings,
-        bf16=bf16,
-    )
+    from workbench.extract.usm.train.loop import Length
+
     length = Length(steps=steps, minutes=minutes, save_minutes=save_minutes)
-    model = run(
-        encoder,
-        data_root,
-        out,
-        recipe,
-        length,
-        device=device,
-        resume=resume,
-        progress=not as_json,
-        notice=lambda name: output.note(f"reading {name}"),
-        development=development,
-    )
+    common: dict[str, Any] = {
+        "device": device, "resume": resume, "progress": not as_json, "notice": lambda name: output.note(f"reading {name}"),
+    }  # fmt: skip
+    if engine == "usm":
+        from workbench.extract.usm.train.recipe import Recipe
+        from workbench.extract.usm.train.run import run
+
+        recipe = Recipe(
+            sets=tuple(data) if data else Recipe().sets,
+            held_out=tuple(hold_out or ()),
+            seed=seed,
+            batch=batch,
+            documents=documents,
+            encoder_rate=2e-4 if encoder_rate is None else encoder_rate,
+            head_rate=1e-3 if head_rate is None else head_rate,
+            freeze_embeddings=freeze_embeddings,
+            bf16=bf16,
+        )
+        model = run(encoder, data_root, out, recipe, length, development=development, **common)
+    else:
+        from workbench.extract.seq2seq.loop import Recipe as WritingRecipe
+
+        writing = WritingRecipe(
+            seed=seed,
+            batch=batch,
+            encoder_rate=1e-4 if encoder_rate is None else encoder_rate,
+            decoder_rate=5e-4 if head_rate is None else head_rate,
+            freeze_embeddings=freeze_embeddings,
+            bf16=bf16,
+        )
+        if engine == "base":
+            from workbench.extract.seq2seq.run import run as run_base
+
+            if not texts:
+                raise EngineError("A base is trained on open text: name .txt files or a folder of them with --texts.")
+            model = run_base(encoder, texts, data_root, out, writing, length, **common)
+        else:
+            from workbench.extract.uie.train.objectives import parse_objectives
+            from workbench.extract.uie.train.run import run as run_uie
+
+            what: dict[str, Any] = {"objectives": parse_objectives(objective or ())}
+            what["sampling"] = {
+                "reject": reject,
+                **({} if sample_labels else {"labels": 10**6, "drop": 0.0, "far": 0.0}),
+            }
+            model = run_uie(
+                encoder, data_root, out, replace(writing, what=what), length, sets=tuple(data or ()), hold_out=tuple(hold_out or ()),
+                documents=documents, development=development, **common,
+            )  # fmt: skip
     output.say(f"{model}: the trained model")
     output.result({"out": str(out), "model": str(model)})

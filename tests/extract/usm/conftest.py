@@ -41,10 +41,15 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def tiny_encoder(vocabulary: int, **sizes: Any) -> BertModel:
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, **sizes}
-    return BertModel(
-        BertConfig(vocab_size=vocabulary, max_position_embeddings=256, attn_implementation="eager", **shape)
-    ).eval()
+    shape = {
+        "max_position_embeddings": 256,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        **sizes,
+    }
+    return BertModel(BertConfig(vocab_size=vocabulary, attn_implementation="eager", **shape)).eval()
 
 
 @pytest.fixture

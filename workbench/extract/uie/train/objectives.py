@@ -7,8 +7,11 @@ order, and `text` puts words that were taken out back into their gaps.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from workbench.extract.errors import EngineError
 from workbench.extract.seq2seq.batch import Example
 from workbench.extract.seq2seq.pretrain import OpenText, Tasks
 from workbench.extract.seq2seq.stream import Maker
@@ -19,6 +22,29 @@ from workbench.extract.usm.train.sources import Chunk, Source
 
 CORRUPTED, MEAN_SPAN = 0.15, 3  # of T5's span corruption, as in UIE
 OBJECTIVES = {"pair": 0.9, "record": 0.05, "text": 0.05}
+
+
+def parse_objectives(given: Iterable[str]) -> dict[str, float]:
+    """Shares of objectives written as "pair=0.9"; the usual ones where nothing is given.
+
+    Raises:
+        EngineError: one is none.
+    """
+    found: dict[str, float] = {}
+    for each in given:
+        name, _, share = each.partition("=")
+        try:
+            value = float(share)
+        except ValueError:
+            value = -1.0
+        if name not in OBJECTIVES or not value >= 0:
+            raise EngineError(
+                f"An objective is given as NAME=SHARE with {', '.join(OBJECTIVES)}, not as '{each}': write for instance pair=0.9."
+            )
+        found[name] = value
+    if found and not any(found.values()):
+        raise EngineError("Every objective has the share 0: give one of them a share above 0.")
+    return found or dict(OBJECTIVES)
 
 
 class Objectives:

@@ -96,7 +96,8 @@ class Sampler:
     def tree(self, source: Source, chunk: Chunk, rng: np.random.Generator) -> tuple[Draw, list[Spot]] | None:
         """Labels and structure of a chunk."""
         asked = Draw()
-        most = int(rng.integers(1, self.sampling.labels + 1)) if rng.random() < 0.8 else 25
+        few = rng.random() < 0.8
+        most = int(rng.integers(1, self.sampling.labels + 1)) if few else max(25, self.sampling.labels)
         ways = [("entities", 1.0)] if chunk.has[0] and source.entities else []
         ways += [("relations", 2.0)] if chunk.has[1] and source.relations else []
         ways += [("events", 2.0)] if chunk.has[2] and source.events else []
