@@ -20,7 +20,7 @@ from workbench.extract.usm.loss import link_loss
 from workbench.extract.usm.model import UsmModel
 from workbench.extract.usm.prompt import LabelCoder
 from workbench.extract.usm.train.mixture import Mixture
-from workbench.extract.usm.train.names import banned_names
+from workbench.extract.usm.train.names import banned_names, without_names
 from workbench.extract.usm.train.prompts import Prompter
 from workbench.extract.usm.train.recipe import Recipe, rate_factor
 from workbench.extract.usm.train.sources import Source, definitions, load_sources
@@ -60,15 +60,21 @@ def build_mixture(recipe: Recipe, root: Path, tokenizer: Any, longest_label: int
         progress: called with each set's name.
     """
     kept = [name for name in recipe.sets if name not in recipe.held_out]
-    sources = load_sources(kept, root, tokenizer, recipe.window, recipe.documents, recipe.seed, progress)
+    sources = load_sources(
+        kept, root, tokenizer, recipe.window, recipe.documents, recipe.seed, progress, recipe.patterns
+    )
     banned = banned_names(types_of_held_out(recipe, root, tokenizer))
     prompter = Prompter(
         LabelCoder(tokenizer, longest_label),
         sources,
         banned,
-        definitions(root),
+        without_names(definitions(root), banned),
         drop=recipe.drop,
         describe=recipe.describe,
+        own_name=recipe.own_name,
+        from_relations=recipe.from_relations,
+        far_labels=recipe.far_labels,
+        whole=recipe.whole,
     )
     return Mixture(sources, prompter, recipe.batch, recipe.seed, special_tokens(tokenizer))
 

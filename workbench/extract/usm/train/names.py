@@ -182,3 +182,11 @@ def allowed_names(set_: str, type_: str, banned: frozenset[str]) -> tuple[str, .
     """The names under which a type may be trained: all, or none if one of them is kept out, so that a synonym cannot slip in."""
     names = names_of(set_, type_)
     return () if any(normal(name) in banned for name in names) else names
+
+
+def without_names(definitions: Mapping[str, str], banned: frozenset[str]) -> dict[str, str]:
+    """Those definitions that say none of the names that are kept out."""
+    if not banned:
+        return dict(definitions)
+    words = {name: f" {normal(text)} " for name, text in definitions.items()}
+    return {name: text for name, text in definitions.items() if not any(f" {each} " in words[name] for each in banned)}

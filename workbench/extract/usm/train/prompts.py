@@ -90,6 +90,8 @@ class Prompter:
         banned: normal forms of names that must not appear (see `names.banned_names`).
         definitions: name -> description.
         drop: chance that a present label is left out. describe: chance of a description. own_name: chance of the set's own name.
+        from_relations: chance that relations serve as types. far_labels: whether labels of other domains are asked.
+        whole: chance that everything the set has is asked.
     """
 
     coder: LabelCoder
@@ -99,6 +101,9 @@ class Prompter:
     drop: float = 0.1
     describe: float = 0.15
     own_name: float = 0.5
+    from_relations: float = 0.2
+    far_labels: bool = True
+    whole: float = 0.0
 
     def __post_init__(self) -> None:
         self._far: dict[str, list[str]] = {}
@@ -126,6 +131,9 @@ class Prompter:
         ]
         weights = {"entities": 1.0, "relations": 2.0, "events": 2.0}
         chances = np.array([weights[way] for way in ways])
+        if self.whole and rng.random() < self.whole:
+            self._everything(asked, chunk)
+            return asked.result(chunk)
         way = ways[int(rng.choice(len(ways), p=chances / chances.sum()))] if ways else ""
         if way == "relations":
             self._relations(asked, chunk, most)
@@ -133,7 +141,7 @@ class Prompter:
             self._events(asked, chunk, most)
         elif way == "entities":
             self._entities(asked, chunk, most)
-        if source.plan.domain != "words":
+        if self.far_labels and source.plan.domain != "words":
             self._far_labels(asked, rng)
         return asked.result(chunk)
 
@@ -147,7 +155,7 @@ class Prompter:
     def _relations(self, asked: _Asked, chunk: Chunk, most: int) -> None:
         source, rng = asked.source, asked.rng
         present = list(dict.fromkeys(type_ for type_, *_ in chunk.relations))
-        if source.plan.complete and source.name not in ("14res", "14lap") and rng.random() < 0.2:
+        if source.plan.complete and source.name not in ("14res", "14lap") and rng.random() < self.from_relations:
             # types from relations: "cast member" asks for those who are cast members
             for type_ in asked.some(present, most) + asked.some(list(source.relations), most // 2):
                 number = asked.mention(type_)
@@ -198,6 +206,22 @@ class Prompter:
             number = asked.mentions.get(type_)
             if number is not None:
                 asked.gold.typed.add((number, trigger))
+                for role, span in arguments:
+                    asked.link(role, trigger, span)
+
+    def _everything(self, asked: _Asked, chunk: Chunk) -> None:
+        """The whole schema of the set, as an evaluation asks it."""
+        source, rng = asked.source, asked.rng
+        asked.add_mentions(rng.permutation([*source.entities, *source.events]).tolist())
+        roles = [role for roles in source.events.values() for role in roles]
+        for type_ in rng.permutation(list(dict.fromkeys([*source.relations, *roles]))).tolist():
+            asked.pair(type_)
+        asked.set_entities(chunk)
+        for type_, head, tail in chunk.relations:
+            asked.link(type_, head[0], tail[0])
+        for type_, trigger, arguments in chunk.events:
+            if type_ in asked.mentions:
+                asked.gold.typed.add((asked.mentions[type_], trigger))
                 for role, span in arguments:
                     asked.link(role, trigger, span)
 

@@ -20,6 +20,8 @@ class Recipe:
         freeze_embeddings: keep the encoder's word embeddings as they are.
         bf16: autocast. clip: norm of the gradient. weight_decay: of matrices.
         dropout: in the encoder while it trains.
+        own_name, from_relations, far_labels, whole: see `prompts.Prompter`.
+        patterns: share of samples, in the unit of `sources.PLANS`, from "X is a Y" patterns over the texts (`patterns`); 0: none.
         labels_see_text, label_vector: of a new model, see UsmConfig; a USM model that is gone on from keeps its own.
         drop, describe: see `prompts.Prompter`.
     """
@@ -42,6 +44,11 @@ class Recipe:
     describe: float = 0.15
     labels_see_text: bool = False
     label_vector: str = "mean"
+    own_name: float = 0.5
+    from_relations: float = 0.2
+    far_labels: bool = True
+    whole: float = 0.0
+    patterns: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -22,6 +22,7 @@ from workbench.extract.records import Document
 from workbench.extract.usm.links import Pair
 from workbench.extract.usm.pieces import Pieces, encode_texts
 from workbench.extract.usm.train.names import DROPPED
+from workbench.extract.usm.train.patterns import OPEN, PATTERNS, stated_types
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def load_sources(
     most: int = 6000,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
+    patterns: float = 0.0,
 ) -> list[Source]:
     """The sets of a run.
 
@@ -109,6 +111,7 @@ def load_sources(
         tokenizer, window: pieces of a chunk at most.
         most: documents of a set at most, chosen by the seed.
         progress: called with each set's name.
+        patterns: weight of a further source, types that the texts themselves state (`patterns`); 0: none.
 
     Raises:
         ExtractError: a set is unknown or not there.
@@ -118,7 +121,8 @@ def load_sources(
     if unknown:
         raise ExtractError(f"There is no training plan for '{unknown[0]}': choose among {', '.join(PLANS)}.")
     kept_back = _kept_back(root)
-    found = []
+    found: list[Source] = []
+    stated: list[Document] = []
     for name in names:
         if progress is not None:
             progress(name)
@@ -127,6 +131,12 @@ def load_sources(
         documents = [d for d in documents if _key(d.text) not in kept_back]
         random.Random(f"{seed}/{name}").shuffle(documents)
         found.append(make_source(name, plan, documents[:most], tokenizer, window))
+        if patterns and name in OPEN:
+            stated += stated_types(documents[:most])
+    if stated:
+        source = make_source(PATTERNS, Plan(patterns, "words", complete=False), stated, tokenizer, window)
+        source.chunks = [chunk for chunk in source.chunks if chunk.entities]
+        found.append(source)
     return found
 
 

@@ -1,0 +1,199 @@
+"""The two tables: types never seen with each source of labels left out, and fine-tuning beside published figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.extract.usm.conftest import tiny_encoder
+from workbench.extract import Argument, Document, Event, Relation, Span
+from workbench.extract.evaluate.published import PUBLISHED
+from workbench.extract.usm import experiments, finetune, tune, unseen
+from workbench.extract.usm.model import UsmModel
+from workbench.extract.usm.prompt import LabelCoder
+from workbench.extract.usm.train import loop, sources
+from workbench.extract.usm.train.names import NAMES, names_of, normal
+from workbench.extract.usm.train.patterns import OPEN, matches, stated_types
+from workbench.extract.usm.train.recipe import Recipe
+from workbench.extract.usm.train.sources import PLANS
+
+TEXT = "marie met pierre in paris near warsaw . Oslo is a protein . Bergen is a harbour town . painters such as Munch came ."
+RELATIONS = {"scierc": ("Used-for", "Part-of"), "conll04": ("Work_For", "Live_In"), "14res": ("positive", "negative"), "14lap": ("positive",)}  # fmt: skip
+EVENTS = {"casie": ("Phishing", tuple(t for t in NAMES["casie"] if t not in ("Databreach", "Phishing", "PatchVulnerability", "Ransom", "DiscoverVulnerability")))}  # fmt: skip
+ENTITIES = {
+    "bionlp13cg": ("Cancer", "Cell", "Organism", "Simple_chemical", "Gene_or_gene_product"),
+    "anatem": ("Organ", "Tissue", "Cell", "Cancer", "Organism_subdivision"),
+    "14res": ("aspect", "opinion"),
+    "14lap": ("aspect", "opinion"),
+}
+
+
+def documents(name: str, root: Path, split: str = "test", counts: Any = None) -> list[Document]:
+    """A few texts of any set, with every type that `NAMES` knows of it."""
+    types = (
+        ENTITIES.get(name) or tuple(t for t in NAMES.get(name, ()) if t not in RELATIONS.get(name, ())) or ("Thing",)
+    )
+    words = [("marie", 0), ("pierre", 10), ("paris", 20), ("warsaw", 31)]
+    found = []
+    for at in range(0, max(1, len(types)), 4):
+        spans = [Span(start=s, end=s + len(w), type=t) for (w, s), t in zip(words, types[at : at + 4], strict=False)]
+        relations = [
+            Relation(type=kind, head=spans[0], tail=spans[1]) for kind in RELATIONS.get(name, ()) if len(spans) > 1
+        ]
+        events = []
+        if name in EVENTS:
+            kind, roles = EVENTS[name]
+            arguments = tuple(Argument(role=role, start=10, end=16) for role in roles[at : at + 4])
+            events = [Event(type=kind, trigger=Span(start=0, end=5, type=kind), arguments=arguments)]
+        text = f"{TEXT} {split} {at}"
+        found.append(
+            Document(
+                id=f"{split}{at}", text=text, entities=tuple(spans), relations=tuple(relations) if name in RELATIONS else None,
+                events=tuple(events) if name in EVENTS else None,
+            )
+        )  # fmt: skip
+    return found
+
+
+@pytest.fixture
+def made_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sources, tune, experiments):
+        monkeypatch.setattr(module, "load_data", documents)
+    monkeypatch.setattr(
+        loop, "definitions", lambda _: {"harbour town": "a town by the sea", "food item": "a cell of bread"}
+    )
+
+
+def test_no_arm_hears_a_name_or_synonym_of_what_is_kept_out(made_sets: None, tokenizer: Any, tmp_path: Path) -> None:
+    """The data of every arm as the command builds it, 1,000 prompts each: names, and descriptions too."""
+    every = {
+        normal(name)
+        for set_ in unseen.HELD_OUT
+        for type_ in (*ENTITIES.get(set_, ()), *RELATIONS.get(set_, ()), *(EVENTS[set_][1] if set_ in EVENTS else ()))
+        for name in names_of(set_, type_)
+    }
+    every |= {normal(name) for type_ in NAMES["scierc"] for name in names_of("scierc", type_)}
+    assert {"gene", "protein", "tumour", "attacker", "time", "material", "used for"} <= every
+
+    class Heard(LabelCoder):
+        names: ClassVar[set[str]] = set()
+        descriptions: ClassVar[set[str]] = set()
+
+        def ids(self, label: Any) -> tuple[int, ...]:
+            self.names.add(normal(label.name))
+            self.descriptions.add(label.description)
+            return super().ids(label)
+
+    heard: dict[str, set[str]] = {}
+    for arm, recipe in unseen.recipes(Recipe(batch=8)).items():
+        mixture = loop.build_mixture(recipe, tmp_path, tokenizer, 12)
+        assert not {source.name for source in mixture.sources} & set(unseen.HELD_OUT)
+        Heard.names, Heard.descriptions = set(), set()
+        mixture.prompter.coder = Heard(tokenizer, 12)
+        for pool in range(6):
+            mixture.samples(pool)
+        assert not Heard.names & every, arm
+        assert "a cell of bread" not in Heard.descriptions, "a description that says one of the names"
+        heard[arm] = Heard.names
+    assert "harbour town" in heard["all"] and "harbour town" not in heard["no types stated by texts"]
+    assert "skill" in heard["all"] and "skill" not in heard["no sets of many types"]
+    assert "job skill" in heard["all"] and "job skill" not in heard["no synonyms"]
+    assert "company" in {name for names in heard.values() for name in names}
+
+
+def test_every_arm_leaves_one_thing_out() -> None:
+    arms = unseen.recipes(Recipe())
+    whole = arms.pop("all")
+    assert whole.patterns > 0 and set(whole.held_out) == {"bionlp13cg", "anatem", "scierc", "casie"}
+    for name, recipe in arms.items():
+        assert len(whole.differences(recipe)) == 1, name
+    assert set(unseen.FEW_TYPES) <= set(PLANS) and set(PLANS) >= OPEN
+    assert set(whole.sets) - set(arms["no WordNet and free-form types"].sets) == {"semcor_wordnet", "masc_wordnet", "ufet_crowd"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "stated"),
+    [
+        ("Oslo is a city in Norway.", {("Oslo", "city")}),
+        ("Edvard Munch (1863-1944) was a Norwegian painter who lived there.", {("Edvard Munch", "painter")}),
+        ("She met Munch, a famous expressionist painter, in Kragerø.", {("Munch", "expressionist painter")}),
+        ("They sold companies such as Nokia.", {("Nokia", "company")}),
+        ("a small river called Akerselva runs there", {("Akerselva", "small river"), ("Akerselva", "river")}),
+        ("The Nile is a river of Africa.", {("Nile", "river")}),
+        ("It is a city. The result is a kind of loss. He was the first.", set()),
+        ("paris is a city", set()),
+    ],
+)
+def test_types_that_texts_state(text: str, stated: set[tuple[str, str]]) -> None:
+    found = {(text[start:end], kind) for start, end, kind in matches(text)}
+    assert found <= stated and bool(found) == bool(stated)
+    (made,) = stated_types([Document(id="1", text=text)]) or [None]
+    assert (made is None) == (not stated)
+
+
+def test_a_whole_prompt_asks_everything_and_gold_is_all_gold(made_sets: None, tokenizer: Any, tmp_path: Path) -> None:
+    recipe = replace(finetune.recipe_of("conll04", 1e-4, 5e-4, 0), whole=1.0, drop=0.0)
+    mixture = loop.build_mixture(recipe, tmp_path, tokenizer, 12)
+    (source,) = mixture.sources
+    for _, sample, gold in (row for batch in mixture.samples(0)[:3] for row in batch):
+        chunk = next(c for c in source.chunks if c.pieces is sample.pieces)
+        assert sample.mentions == len(source.entities) and len(sample.labels) == sample.mentions + len(source.relations)
+        assert len(gold.typed) == len(chunk.entities) + len(chunk.relations)
+        assert gold.linked == {(head[0], tail[0]) for _, head, tail in chunk.relations}
+
+
+@pytest.fixture
+def encoder(tokenizer: Any, tmp_path: Path) -> Path:
+    tiny_encoder(len(tokenizer)).save_pretrained(tmp_path / "encoder")
+    tokenizer.save_pretrained(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def test_arms_are_trained_once_and_stand_in_a_table(
+    made_sets: None, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--encoder", str(encoder), "--data-root", str(tmp_path), "--out", str(tmp_path / "out"), "--steps", "2",
+                 "--data", "conll04", "wnut17", "scierc", "skillspan", "--development", "4"]  # fmt: skip
+    assert unseen.main([*arguments, "--arm", "all"]) == 0
+    both = [*arguments, "--arm", "all", "no synonyms"]
+    assert unseen.main(both) == 0
+    said = capsys.readouterr()
+    assert "all-0: kept from before" in said.err and "no-synonyms-0: training" in said.err
+    results = json.loads((tmp_path / "out" / "table.json").read_text())
+    for arm in ("all", "no synonyms"):
+        result = results[arm]["0"]
+        values = [result["f1"][name][metric]["f1"] or 0.0 for name, metric in unseen.MEAN_OF]
+        assert result["mean"] == pytest.approx(sum(values) / 4) and result["steps"] == 2
+        assert result["f1"]["casie"]["argument"]["gold"] > 0
+    table = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert len(table) == 4 and table[2].startswith("| all |") and table[3].startswith("| no synonyms |")
+    assert unseen.main([*both, "--documents", "3"]) == 1
+    assert "other options" in capsys.readouterr().err
+
+
+def test_fine_tuning_stands_beside_what_papers_state(
+    made_sets: None, model: UsmModel, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(folder), "--data-root", str(tmp_path), "--out", str(tmp_path / "out"), "--steps", "2", "--development", "3"]  # fmt: skip
+    assert finetune.main([*arguments, "--data", "conll04", "14lap"]) == 0
+    table = capsys.readouterr().out
+    for name in ("conll04", "14lap"):
+        (row,) = [line for line in table.splitlines() if line.startswith(f"| {name}")]
+        for stated in PUBLISHED[name]:
+            assert f"| {100 * stated.f1:.1f} |" in row
+    assert "USM-large, 356 M" in table and "UIE-large, 770 M" in table
+    assert not (tmp_path / "out" / "scierc").exists()
+
+
+@pytest.mark.parametrize("main", [unseen.main, finetune.main])
+def test_a_missing_set_is_one_sentence(
+    main: Callable[[list[str]], int], encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["--encoder" if main is unseen.main else "--model", str(encoder)]
+    assert main([*start, "--data-root", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--steps", "1"]) == 1
+    assert ("Traceback" not in (said := capsys.readouterr().err) and "conll04" in said) or "wnut17" in said

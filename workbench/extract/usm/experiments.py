@@ -1,0 +1,124 @@
+"""What the two tables of docs/usm.md have in common: a resumable training in a folder of its own, figures of a part, a table.
+
+A training that ended leaves `result.json` beside its run; the same command goes on where it was stopped and trains nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.extract.errors import ExtractError
+from workbench.extract.evaluate import evaluate
+from workbench.extract.formats.sets import load_data
+from workbench.extract.usm.engine import UsmEngine
+from workbench.extract.usm.train.loop import Length
+from workbench.extract.usm.train.recipe import Recipe
+from workbench.extract.usm.train.run import run
+from workbench.extract.usm.train.state import read_progress
+from workbench.extract.usm.tune import measured_schema
+
+RESULT = "result.json"
+METRICS = {
+    "entity": ("entity",),
+    "relation": ("relation", "strict"),
+    "trigger": ("event", "trigger"),
+    "argument": ("event", "argument"),
+}
+Say = Callable[[str], None]
+
+
+def figures(
+    engine: UsmEngine, name: str, root: Path, metrics: Sequence[str], limit: int | None = None, split: str = "test"
+) -> dict[str, dict[str, Any]]:
+    """Micro F1 by offset of a part, with its interval and the number of gold items, by metric.
+
+    Args:
+        metrics: of `METRICS`. limit: first texts only.
+    """
+    documents = load_data(name, root, split)[:limit]
+    form: Any = evaluate(engine, documents, measured_schema(name, documents)).to_json()
+    found = {}
+    for metric in metrics:
+        leaf = form
+        for step in (*METRICS[metric], "offset"):
+            leaf = leaf[step]
+        found[metric] = {
+            "f1": leaf["f1"],
+            "interval": leaf["f1_interval"],
+            "gold": leaf["gold"],
+            "texts": len(documents),
+        }
+    return found
+
+
+def trained_and_measured(
+    folder: Path,
+    start: str,
+    root: Path,
+    recipe: Recipe,
+    length: Length,
+    measure: Callable[[UsmEngine], dict[str, Any]],
+    *,
+    device: str = "cpu",
+    development: int = 100,
+    say: Say = lambda _: None,
+) -> dict[str, Any]:
+    """Train in a folder, or go on, or take what it holds; then measure.
+
+    Args:
+        folder: of the run. start: encoder or USM model.
+        measure: what to keep of the trained engine.
+
+    Raises:
+        ExtractError: the folder holds a result of other options.
+    """
+    settings = {"start": Path(start).name, "recipe": recipe.to_json(), "steps": length.steps, "minutes": length.minutes}
+    settings = json.loads(json.dumps(settings))
+    path = folder / RESULT
+    if path.is_file():
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if kept["settings"] != settings:
+            raise ExtractError(
+                f"'{folder}' holds a result of other options: give the same ones, or name another --out."
+            )
+        say(f"{folder.name}: kept from before")
+        return kept
+    say(f"{folder.name}: training")
+    made = run(
+        start, root, folder, recipe, length, device=device, resume=read_progress(folder) is not None, progress=False,
+        development=development,
+    )  # fmt: skip
+    say(f"{folder.name}: measuring")
+    engine = UsmEngine.load(str(made), device)
+    progress = read_progress(folder)
+    assert progress is not None  # the run has just written it
+    result = {
+        "settings": settings,
+        "steps": progress.step,
+        "seconds": round(progress.seconds, 1),
+        "parameters": sum(parameter.numel() for parameter in engine.usm.parameters()),
+        "reading": {"mode": engine.reading.mode, "threshold": engine.reading.threshold},
+        **measure(engine),
+    }
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+    return result
+
+
+def percent(leaf: dict[str, Any] | None) -> str:
+    """A figure with its interval, ×100; "-" where there is none."""
+    if leaf is None or leaf["f1"] is None:
+        return "-"
+    interval = leaf.get("interval")
+    between = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
+    return f"{100 * leaf['f1']:.1f}{between}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

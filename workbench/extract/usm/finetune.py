@@ -1,0 +1,122 @@
+"""A USM model fine-tuned on each set that papers state figures for, beside these figures and the sizes of the models.
+
+    python -m workbench.extract.usm.finetune --model runs/usm-mini/model --data-root data --out runs/tuned --steps 800
+
+Each set is a training of its own on its train part with the whole schema in every prompt; the development part chooses how results are
+read; the test part is measured once. The same command goes on where it was stopped; `table.md` and `table.json` hold what is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.capture.errors import WorkbenchError
+from workbench.extract.engines import CHECKPOINTS
+from workbench.extract.evaluate.published import PUBLISHED, published
+from workbench.extract.usm.engine import UsmEngine
+from workbench.extract.usm.experiments import figures, percent, table, trained_and_measured
+from workbench.extract.usm.train.loop import Length
+from workbench.extract.usm.train.recipe import Recipe
+
+MEASURED = ("entity", "relation")
+
+
+def recipe_of(name: str, encoder_rate: float, head_rate: float, seed: int) -> Recipe:
+    """Supervised training on one set: its own names, its whole schema in nine prompts of ten, nothing from elsewhere."""
+    return Recipe(
+        sets=(name,), seed=seed, encoder_rate=encoder_rate, head_rate=head_rate, warmup=50, dropout=0.1, drop=0.05, describe=0.0, own_name=1.0,
+        from_relations=0.0, far_labels=False, whole=0.9,
+    )  # fmt: skip
+
+
+def as_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: a set a row, strict relation F1 (for reviews: triplets) beside what papers state."""
+    models = {(each.model, each.parameters): None for name in results for each in published(name, "test")}
+    head = [
+        "test part",
+        "before",
+        "fine-tuned",
+        "entities, fine-tuned",
+        *(f"{model}, {parameters} M" for model, parameters in models),
+    ]
+    rows = []
+    for name, result in results.items():
+        stated = {(each.model, each.parameters): each.f1 for each in published(name, "test")}
+        rows.append(
+            [
+                f"{name}, {result['f1']['relation']['texts']} texts",
+                percent(result["before"]["relation"]) if result.get("before") else "-",
+                percent(result["f1"]["relation"]),
+                percent(result["f1"]["entity"]),
+                *(f"{100 * stated[model]:.1f}" if model in stated else "-" for model in models),
+            ]
+        )
+    size = next(iter(results.values()))["parameters"] / 1e6 if results else 0
+    return f"Strict relation F1 (14res, 14lap: triplets) by offset, 95 % interval; our model {size:.1f} M.\n\n{table(head, rows)}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m workbench.extract.usm.finetune",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", default="usm-mini", help="shipped or trained USM model to start from, or an encoder (default %(default)s)")  # fmt: skip
+    parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the sets' runs and of the table")
+    parser.add_argument("--data", nargs="*", choices=list(PUBLISHED), default=list(PUBLISHED), metavar="SET", help="(default: all that papers state)")  # fmt: skip
+    parser.add_argument("--minutes", type=float, help="training time of a set")
+    parser.add_argument("--steps", type=int, default=800, help="steps of a set, if that ends before --minutes")
+    parser.add_argument("--encoder-rate", type=float, default=1e-4)
+    parser.add_argument("--head-rate", type=float, default=5e-4)
+    parser.add_argument("--limit", type=int, help="first texts of a test part only")
+    parser.add_argument(
+        "--development", type=int, default=300, help="texts of the development part that choose the reading"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--device", default="cpu")
+    chosen = parser.parse_args(arguments)
+    if chosen.threads:
+        import torch
+
+        torch.set_num_threads(chosen.threads)
+    start = str(CHECKPOINTS / chosen.model) if (CHECKPOINTS / chosen.model).is_dir() else chosen.model
+
+    def say(what: str) -> None:
+        print(what, file=sys.stderr, flush=True)  # noqa: T201 - a command
+
+    results: dict[str, dict[str, Any]] = {}
+    try:
+        untuned = UsmEngine.load(start, chosen.device) if _is_usm(start) else None
+        for name in chosen.data:
+
+            def measure(engine: UsmEngine, name: str = name) -> dict[str, Any]:
+                before = None if untuned is None else figures(untuned, name, chosen.data_root, MEASURED, chosen.limit)
+                return {"before": before, "f1": figures(engine, name, chosen.data_root, MEASURED, chosen.limit)}
+
+            results[name] = trained_and_measured(
+                chosen.out / name, start, chosen.data_root, recipe_of(name, chosen.encoder_rate, chosen.head_rate, chosen.seed),
+                Length(chosen.steps, chosen.minutes), measure, device=chosen.device, development=chosen.development, say=say,
+            )  # fmt: skip
+            (chosen.out / "table.md").write_text(as_table(results) + "\n", encoding="utf-8")
+            (chosen.out / "table.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    except WorkbenchError as fault:
+        say(str(fault))
+        return 1
+    print(as_table(results))  # noqa: T201 - a command
+    return 0
+
+
+def _is_usm(start: str) -> bool:
+    path = Path(start) / "config.json"
+    return path.is_file() and '"model_type": "usm"' in path.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
