@@ -20,9 +20,9 @@ from workbench.unified.segments import BLANK, TASKS, Text, UnifiedError
 from workbench.unified.train.elastic import draw_reduction
 from workbench.unified.train.loop import Plan, train
 from workbench.unified.train.order import samples_of_step
-from workbench.unified.train.recipe import Elastic, Late, Recipe, learning_rate
+from workbench.unified.train.recipe import Elastic, Phase, Recipe, learning_rate
 
-RECIPE = Recipe(model=sizes(), samples=dict.fromkeys(TASKS, 2), width=64, warmup=3)
+RECIPE = Recipe(model=sizes(), phases=(Phase(1.0, dict.fromkeys(TASKS, 2)),), width=64, warmup=3)
 PLAN = Plan(steps=8, save_every=100, device="cpu")
 
 
@@ -133,7 +133,11 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UnifiedError, match="have changed"):
         train(ToyData(1), ToyTokenizers(), tmp_path / "run", RECIPE, replace(PLAN, resume=True))  # type: ignore[arg-type]
     with pytest.raises(UnifiedError, match="Expected tasks among"):
-        Recipe(samples={"smell": 1})
+        Recipe(phases=(Phase(1.0, {"smell": 1}),))
+    with pytest.raises(UnifiedError, match="at least one sample"):
+        Recipe(phases=(Phase(0.5, {"text": 0}), Phase(1.0, {"text": 1})))
+    with pytest.raises(UnifiedError, match=r"ends at \[0\.5, 0\.25\]"):
+        Recipe(phases=(Phase(0.5, {"text": 1}), Phase(0.25, {"text": 1})))
 
 
 def test_order_is_a_function_of_seed_and_step() -> None:
@@ -142,7 +146,7 @@ def test_order_is_a_function_of_seed_and_step() -> None:
     def numbers(step: int, rank: int = 0, world: int = 1) -> list[tuple[int, ...]]:
         return [
             sample.segments[0].ids  # type: ignore[union-attr]
-            for sample in samples_of_step(data, RECIPE, step, rank, world)
+            for sample in samples_of_step(data, RECIPE, RECIPE.phases[0], step, rank, world)
             if sample.task == "text"
         ]
 
@@ -150,7 +154,7 @@ def test_order_is_a_function_of_seed_and_step() -> None:
     # Two processes draw in one step what one process draws in two.
     assert numbers(0, 0, 2) + numbers(0, 1, 2) == numbers(0) + numbers(1)
     blank = replace(RECIPE, drop_prompt=1.0)
-    for sample in samples_of_step(data, blank, 0):
+    for sample in samples_of_step(data, blank, blank.phases[0], 0):
         made = sample.task in ("word_to_image", "word_to_speech", "caption_to_clip")
         assert (sample.segments[0] == Text((BLANK,))) == made
 
@@ -177,10 +181,12 @@ def test_elastic_draws() -> None:
     assert (again is None) == (drawn[7] is None)
 
 
-def test_late_samples_and_shares(tmp_path: Path) -> None:
-    """They begin at their step, in a run that goes on as in one that was never cut."""
-    recipe = replace(RECIPE, late=Late(start=0.5, samples={"text": 3}, shares={"text": 2.0}))
-    assert recipe.at(3, 8) is recipe and recipe.at(4, 8).samples == {"text": 3}
+def test_phases(tmp_path: Path) -> None:
+    """Each begins at its step, in a run that goes on as in one that was never cut."""
+    first, second = Phase(0.5, dict.fromkeys(TASKS, 2)), Phase(1.0, {"text": 3}, {"text": 2.0})
+    recipe = replace(RECIPE, phases=(first, second))
+    assert recipe.phase(3, 8) is first and recipe.phase(4, 8) is second and recipe.phase(8, 8) is second
+    assert recipe.with_batch(0.1).phases[1].samples == {"text": 1}
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
     run(tmp_path / "whole", recipe)
     run(tmp_path / "cut", recipe, replace(PLAN, stop_after=3))

@@ -131,20 +131,17 @@ def train(
     from workbench.unified.tokenizers.bundle import Tokenizers
     from workbench.unified.train.loop import Plan
     from workbench.unified.train.loop import train as run
-    from workbench.unified.train.recipe import Elastic, Late, Recipe
+    from workbench.unified.train.recipe import Elastic, Recipe
 
     output = Output(as_json)
     bundle = Tokenizers.load(tokenizers)
-    late = Late(samples=_scaled(Late().samples, batch))
     recipe = Recipe(
         seed=seed,
         model=_object(model_config),
-        samples=_scaled(Recipe().samples, batch),
-        late=late,
         learning_rate=learning_rate,
         bf16=bf16,
         elastic=Elastic() if elastic else None,
-    )
+    ).with_batch(batch)
     plan = Plan(steps=steps, resume=resume, capture_every=capture_every, save_minutes=save_minutes, device=device)
     data = Mixture(bundle, data_root, seed, cache=out / "cache", folders=tuple(folders or ()))
     model = run(data, bundle, out, recipe, plan, progress=not as_json)
@@ -318,11 +315,6 @@ def _made(
                 raise UnifiedError("Expected at least a step of sound, but the model said nothing: try another --seed.")
             write_sound(audio.decode(codes), audio.sample_rate, path)
     return {"files": [str(path) for path in paths]}
-
-
-def _scaled(samples: dict[str, int], factor: float) -> dict[str, int]:
-    """Samples a task, times a factor, at least one."""
-    return {task: max(1, round(count * factor)) for task, count in samples.items()}
 
 
 def _object(text: str) -> dict[str, Any]:

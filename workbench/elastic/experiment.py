@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,20 +144,17 @@ def perform(run: Run, tokenizers: Path, data_root: Path, out: Path, plan: Experi
     from workbench.unified.data.mixture import Mixture
     from workbench.unified.tokenizers.bundle import Tokenizers
     from workbench.unified.train.loop import Plan, train
-    from workbench.unified.train.recipe import Elastic, Late, Recipe
+    from workbench.unified.train.recipe import Elastic, Recipe
     from workbench.unified.train.state import read_progress
 
     torch.set_num_threads(1)
     bundle = Tokenizers.load(tokenizers)
     folder = out / RUNS / run.name
-    late = Late()
     recipe = Recipe(
         seed=run.seed,
         model=_sizes(run.shape, plan),
-        samples=_scaled(Recipe().samples, plan.batch),
-        late=replace(late, samples=_scaled(late.samples, plan.batch)),
         elastic=Elastic() if run.kind == ELASTIC else None,
-    )
+    ).with_batch(plan.batch)
     data = _Bounded(Mixture(bundle, data_root, run.seed, out / CACHE), plan.minutes, run.name)
     done = read_progress(folder)
     if done is None or done.step < plan.steps:
@@ -182,10 +179,6 @@ def _sizes(shape: Shape, plan: Experiment) -> dict[str, Any]:
         "num_experts": shape.experts, "num_experts_per_tok": shape.top_k,
         "moe_intermediate_size": plan.inner, "shared_intermediate_size": plan.width,
     }  # fmt: skip
-
-
-def _scaled(samples: dict[str, int], factor: float) -> dict[str, int]:
-    return {task: max(1, round(count * factor)) for task, count in samples.items()}
 
 
 def measure(

@@ -248,9 +248,15 @@ def _tokenizers(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _phase(phase: Mapping[str, Any]) -> str:
+    counts = ", ".join(f"{task} {count}" for task, count in phase["samples"].items())
+    pulls = ", ".join(f"{task} {share:g}" for task, share in phase["shares"].items())
+    return f"until {phase['until']:.0%} of the steps {counts}" + (f" (pulling harder: {pulls})" if pulls else "")
+
+
 def _training(described: Mapping[str, Any], run: Path, twin: Path | None) -> list[str]:
     recipe, rows = described["training"]["recipe"], _metrics(run)
-    samples = ", ".join(f"{task} {count}" for task, count in recipe["samples"].items())
+    samples = "; ".join(_phase(phase) for phase in recipe["phases"])
     last = _tail(rows)
     lines = [
         "~~~",

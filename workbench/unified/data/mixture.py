@@ -145,9 +145,9 @@ class Mixture:
         chosen = np.arange(len(codes))[_spoken_part(spoken, kept)]
         voices = ([codes[i] for i in chosen], spoken.digits[chosen], [spoken.speakers[i] for i in chosen])
         made: dict[str, _Turns] = {"text": _Turns((StoryPool(tales[_cut(len(tales), kept)], text),), (0,))}
-        # Garments are hardest, digits easy; emoji are there for colour and open captions. Their captions are long and cannot be
+        # Garments are hardest to read, digits to draw; emoji are there for colour and open captions. Their captions are long and cannot be
         # known for sure: where they are read, one in twenty leaves more of the gradient to the one word that names a garment.
-        drawing, reading = (0, 1, 0, 0, 1, 0, 2, 0, 1, 0), (0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 2, 0, 1, 0)
+        drawing, reading = (0, 1, 0, 1, 2, 1, 0, 1, 0, 1), (0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 2, 0, 1, 0)
         for task, turns in (("image_to_word", reading), ("word_to_image", drawing)):
             pools = tuple(PicturePool(one, text, turns is drawing) for one in pictures)
             made[task] = _Turns(pools, turns)

@@ -29,7 +29,7 @@ from workbench.unified.model import UnifiedForCausalLM
 from workbench.unified.segments import TASKS, UnifiedError
 from workbench.unified.train.elastic import draw_reduction
 from workbench.unified.train.order import TrainingData, generator, samples_of_step
-from workbench.unified.train.recipe import Recipe, learning_rate
+from workbench.unified.train.recipe import Phase, Recipe, learning_rate
 from workbench.unified.train.state import Progress, load_state, read_progress, save_state
 
 if TYPE_CHECKING:
@@ -194,11 +194,11 @@ def train_step(
         Metrics by name; `batch_tokens` counts all processes.
     """
     rate = learning_rate(recipe, step, plan.steps)
-    recipe = recipe.at(step, plan.steps)
-    balance.shares = task_shares(recipe)
+    phase = recipe.phase(step, plan.steps)
+    balance.shares = task_shares(phase)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    samples = samples_of_step(data, recipe, step, place.rank, place.world)
+    samples = samples_of_step(data, recipe, phase, step, place.rank, place.world)
     noise = Noise(recipe.flip, recipe.hide_frame, generator(recipe, step, place.rank))
     batch = to_device(make_batch(samples, model.config, tokenizers, width=recipe.width, noise=noise), place.device)
     reduction = draw_reduction(recipe, model.config, step)
@@ -214,7 +214,7 @@ def train_step(
     loss = local
     if bool(losses.has_ahead.any()):
         weight = recipe.ahead_weight if step < plan.steps / 2 else recipe.ahead_weight / 3
-        text = balance.average[TASKS.index("text")].clamp_min(1.0) if recipe.samples.get("text") else 1.0
+        text = balance.average[TASKS.index("text")].clamp_min(1.0) if phase.samples.get("text") else 1.0
         loss = loss + weight * later / text / len(TASKS)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -255,9 +255,9 @@ def _over_processes(total: Tensor, weight: Tensor, place: Place) -> tuple[Tensor
     return both[0], both[1]
 
 
-def task_shares(recipe: Recipe) -> Tensor:
+def task_shares(phase: Phase) -> Tensor:
     """How much each task pulls, float [tasks]."""
-    return torch.tensor([recipe.shares.get(task, 1.0) for task in TASKS])
+    return torch.tensor([phase.shares.get(task, 1.0) for task in TASKS])
 
 
 def on_device(reduction: Reduction | None, device: str) -> Reduction | None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from workbench.unified.segments import BLANK, TASKS, DrawnClip, DrawnPicture, Sample, Speech, Text
-from workbench.unified.train.recipe import Recipe
+from workbench.unified.train.recipe import Phase, Recipe
 
 MADE_SEGMENTS = (DrawnPicture, DrawnClip, Speech)
 PROMPTS, NOISE, ELASTIC = range(3)  # what a random stream is for
@@ -30,19 +30,22 @@ class TrainingData(Protocol):
         """Changes when the samples change."""
 
 
-def samples_of_step(data: TrainingData, recipe: Recipe, step: int, rank: int = 0, world: int = 1) -> list[Sample]:
+def samples_of_step(
+    data: TrainingData, recipe: Recipe, phase: Phase, step: int, rank: int = 0, world: int = 1
+) -> list[Sample]:
     """The samples of one process in one step.
 
     Args:
         data: draws a sample by number.
-        recipe: samples a task, share of blank prompts, seed.
+        recipe: share of blank prompts, seed.
+        phase: of the step; says how many samples of each task.
         step: from 0.
         rank, world: number of this process and how many there are.
     """
     rng = np.random.default_rng([recipe.seed, PROMPTS, step, rank])
     samples = []
     for task in TASKS:
-        count = recipe.samples.get(task, 0)
+        count = phase.samples.get(task, 0)
         for number in range(count):
             sample = data.draw(task, (step * world + rank) * count + number)
             samples.append(without_prompt(sample) if rng.random() < recipe.drop_prompt else sample)
