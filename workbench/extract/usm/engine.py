@@ -20,7 +20,7 @@ from workbench.extract.usm.plan import blocks, windows
 from workbench.extract.usm.reading import MODES, Reading
 from workbench.extract.usm.weights import load_model
 
-WINDOWS_AT_ONCE = 64  # windows whose link scores are held together
+PASSES_AT_ONCE = 256  # whose link scores are held together: about 65 MB with windows of 128 pieces
 
 
 class UsmEngine:
@@ -93,10 +93,9 @@ class UsmEngine:
             group = texts[at : at + max(1, batch_size)]
             cut = self.windows(group)
             found = {number: Found() for number in range(len(group))}
-            for start in range(0, len(cut), WINDOWS_AT_ONCE):
-                part = self.passes.run(
-                    cut[start : start + WINDOWS_AT_ONCE], plan, whole, self.reading, batch_size, stopped
-                )
+            together = max(1, PASSES_AT_ONCE // len(plan))
+            for start in range(0, len(cut), together):
+                part = self.passes.run(cut[start : start + together], plan, whole, self.reading, batch_size, stopped)
                 for number, each in part.items():
                     for table in ("entities", "triggers", "relations", "arguments"):
                         into = getattr(found[number], table)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from heapq import nlargest
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,6 +23,9 @@ from workbench.extract.usm.reading import Reading
 
 POSITIONS = 4096  # of all sequences of a batch, padding included
 Spans = dict[tuple[str, str], dict[Pair, float]]  # (entity or trigger, label) -> span -> value
+# Candidates of a window that are kept, the best ones of all labels: a model that accepts nearly everything would fill the memory.
+MOST_MENTIONS, MOST_PAIRS = 1000, 500
+_SLACK = 4  # times as many are gathered before the worst are let go
 TYPES_OF_AN_END = 2  # entity types under which one span may be the end of a relation
 
 
@@ -135,16 +139,45 @@ def collect(
             for each in mentions(scores, list(by_number), reading.mode, reading.least(kind)):
                 best = spans[w][kind, by_number[each.label]]
                 best[each.span] = max(each.value, best.get(each.span, each.value))
+        if sum(map(len, spans[w].values())) > _SLACK * MOST_MENTIONS:
+            spans[w] = _best_mentions(spans[w])
         if plan[b].relations or plan[b].roles:
             kept[w].append((b, scores))
     found: dict[int, Found] = {}
     for w, window in enumerate(windows):
         into = found.setdefault(window.text, Found())
+        spans[w] = _best_mentions(spans[w])
         _mentions(into, window, spans[w])
+        here = Found()
         for b, scores in kept[w]:
-            _relations(into, window, plan[b], scores, schema, spans[w], reading)
-            _arguments(into, window, plan[b], scores, schema, spans[w], reading)
+            _relations(here, window, plan[b], scores, schema, spans[w], reading)
+            _arguments(here, window, plan[b], scores, schema, spans[w], reading)
+        for key, value in best_of(here.relations, MOST_PAIRS).items():
+            _best(into.relations, key, value)
+        for argument, value in best_of(here.arguments, MOST_PAIRS).items():
+            _best(into.arguments, argument, value)
     return found
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def best_of(values: dict[Key, float], most: int) -> dict[Key, float]:
+    """The entries with the highest values; all of them where there are no more than `most`."""
+    if len(values) <= most:
+        return values
+    return {key: values[key] for key in nlargest(most, values, key=values.__getitem__)}
+
+
+def _best_mentions(spans: Spans) -> Spans:
+    """The best mentions of a window over all its labels."""
+    every = {(of, span): value for of, values in spans.items() for span, value in values.items()}
+    if len(every) <= MOST_MENTIONS:
+        return spans
+    kept: Spans = defaultdict(dict)
+    for (of, span), value in best_of(every, MOST_MENTIONS).items():
+        kept[of][span] = value
+    return kept
 
 
 def _place(window: Window, span: Pair) -> tuple[int, int] | None:
@@ -192,6 +225,8 @@ def _relations(
             head, tail = _place(window, each.subject), _place(window, each.object)
             if head is not None and tail is not None:
                 _best(into.relations, (name, head, tail), each.value)
+        if len(into.relations) > _SLACK * MOST_PAIRS:
+            into.relations = best_of(into.relations, MOST_PAIRS)
 
 
 def _arguments(
@@ -214,6 +249,8 @@ def _arguments(
             for name in events:
                 if each.subject in spans.get(("trigger", name), {}):
                     _best(into.arguments, ((name, *trigger), role, argument), each.value)
+        if len(into.arguments) > _SLACK * MOST_PAIRS:
+            into.arguments = best_of(into.arguments, MOST_PAIRS)
 
 
 # ---------------------------------------------------------------------- results
