@@ -156,7 +156,7 @@ def train(
 
             if not texts:
                 raise EngineError("A base is trained on open text: name .txt files or a folder of them with --texts.")
-            model = run_base(encoder, texts, data_root, out, writing, length, **common)
+            model = run_base(encoder, texts, data_root, out, writing, length, sets=tuple(data or ()), **common)
         else:
             from workbench.extract.uie.train.objectives import parse_objectives
             from workbench.extract.uie.train.run import run as run_uie

@@ -154,6 +154,15 @@ BUILT_IN: tuple[EngineSpec, ...] = (
         evidence=("links", "attention", "experts"),
     ),
     EngineSpec(
+        name="uie",
+        title="UIE",
+        about="One structured string written for a whole schema: entities, relations, events and sentiment, every span copied from the text.",
+        load="workbench.extract.uie:load",
+        models="uie-",
+        default_model="uie-mini",
+        evidence=("steps", "attention"),
+    ),
+    EngineSpec(
         name="gliner",
         title="GLiNER",
         about="A GLiNER checkpoint run by its authors' own code, to compare with: entities only.",

@@ -35,7 +35,7 @@ class Recipe:
         seed: of everything that chance decides. batch: examples a step.
         encoder_rate, decoder_rate: peak rates of AdamW. warmup: steps; then the rate falls linearly to 0.
         freeze_embeddings: keep the word embeddings as they are (special tokens have a part of their own).
-        bf16: autocast. clip: norm of the gradient. weight_decay: of matrices.
+        bf16: autocast. clip: norm of the gradient. weight_decay: of matrices. dropout: while it trains.
     """
 
     what: dict[str, Any] = field(default_factory=dict)
@@ -48,6 +48,7 @@ class Recipe:
     clip: float = 1.0
     freeze_embeddings: bool = True
     bf16: bool = True
+    dropout: float = 0.0
 
     def differences(self, other: dict[str, Any]) -> list[str]:
         """Names of the fields in which this recipe and a stored one differ."""
@@ -67,6 +68,9 @@ def token_losses(model: Any, batch: Batch) -> Tensor:
 
 def new_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW with one rate for the encoder and one for the rest; vectors do not decay."""
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = recipe.dropout
     if recipe.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}

@@ -109,7 +109,9 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
     def __init__(self, config: CopyConfig, encoder: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.encoder = CopyEncoder(config, encoder)
-        self.decoder = BertModel(config.decoder_config(), add_pooling_layer=False)
+        decoder = config.decoder_config()
+        decoder._attn_implementation = "eager"  # shows its weights, and is no slower at these sizes
+        self.decoder = BertModel(decoder, add_pooling_layer=False)
         width = int(self.encoder.model.config.hidden_size)
         self.copied = nn.Linear(width, width, bias=False)
         self.query = nn.Linear(width, width)

@@ -27,6 +27,7 @@ Label = tuple[int, ...]
 Node = tuple[Label, int, int]  # label, first piece of its span, stop
 CAPITAL = {SHAPES.index(name) for name in ("Title", "UPPER", "miXed")}
 DIGITS = {SHAPES.index(name) for name in ("digits", "letters and digits")}
+LONGEST_TARGET = 200  # tokens
 FIRST_GAP = 7  # number of the first sentinel that marks a gap; those below have roles
 GAPS = 8
 _IS_A = re.compile(
@@ -241,6 +242,10 @@ class Tasks:
             places.extend((-1, *range(start, start + len(label)), -1, *range(text + first, text + stop)))
 
         for node, inner in tree:
+            cost = sum(len(label) + stop - first + 3 for label, first, stop in (node, *inner))
+            if len(target) + cost > LONGEST_TARGET:
+                silent_end = True  # the rest is left out, so the end is not where it would be
+                break
             head(t.spot, node)
             for below in inner:
                 head(t.asoc, below)

@@ -27,6 +27,7 @@ def run(
     recipe: Recipe,
     length: Length,
     *,
+    sets: Sequence[str] = (),
     device: str = "cpu",
     resume: bool = False,
     progress: bool = False,
@@ -38,6 +39,7 @@ def run(
     Args:
         start: see `start.start_model`; what is not a copying model gets a decoder.
         texts: files or folders of open text. root: folder of annotated sets, whose training texts serve as well; None leaves them out.
+        sets: names of these sets; all that may be learnt from if empty.
         most: paragraphs of the open texts at most, evenly chosen.
     """
     state = out / "model"
@@ -48,10 +50,12 @@ def run(
     found = read_open_texts(texts)
     found = found[:: max(1, -(-len(found) // most))]
     if root is not None:
-        for name, plan in PLANS.items():
+        if unknown := [name for name in sets if name not in PLANS]:
+            raise EngineError(f"There is no training plan for '{unknown[0]}': choose among {', '.join(PLANS)}.")
+        for name in sets or PLANS:
             if notice is not None:
                 notice(name)
-            for split in plan.splits:
+            for split in PLANS[name].splits:
                 found += [d.text for d in load_data(name, root, split)[:600] if len(d.text) > 40]
     tasks = Tasks(stretches(found, tokenizer, tokens, LEAST_TEXT), tokenizer, tokens)
     stream = Stream(tasks.makers(), tokens, recipe.batch, recipe.seed)

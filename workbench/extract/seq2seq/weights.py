@@ -125,7 +125,6 @@ def load_copy_model(folder: Path, device: str = "cpu", attention: str = "eager")
         config._attn_implementation = attention
         encoder = AutoModel.from_config(config.encoder_config(), attn_implementation=attention)
         model = CopySeq2Seq(config, encoder)
-        model.decoder.config._attn_implementation = attention
         tensors = read_tensors(folder / WEIGHTS)
         wanted = {name for name, value in model.state_dict().items() if value.is_floating_point()}
         if missing := sorted(wanted - tensors.keys()):

@@ -22,6 +22,7 @@ from workbench.extract.uie.engine import UieEngine
 from workbench.extract.uie.reading import TABLES, UieReading
 from workbench.extract.uie.records import Found
 from workbench.extract.usm.reading import KINDS, Curve
+from workbench.extract.usm.ship import SETS as SHIPPED_ON
 from workbench.extract.usm.tune import LEAST_EXAMPLES, calibration_error, measured_schema, with_development
 
 MODES = ("pointed", "closest", "longer_first")
@@ -200,7 +201,8 @@ def learn(
     notice: Callable[[str], None] | None = None,
 ) -> UieReading | None:
     """Put what is learnt on the development parts of some sets into a model's configuration; None where there are none."""
-    found = with_development(names)
+    every = with_development(names)
+    found = [name for name in every if name in SHIPPED_ON] or every
     if not found:
         return None
     model.eval()

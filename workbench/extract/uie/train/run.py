@@ -76,7 +76,7 @@ def run(
     model, tokenizer = start_model(str(state) if resume and state.is_dir() else start, device)
     tokens = SelTokens.of(tokenizer, model.config.decoder_start_token_id)
     sources = load_sources(names, root, tokenizer, WINDOW, documents, recipe.seed, notice)
-    kept_out = load_sources(hold_out, root, tokenizer, WINDOW, documents, recipe.seed, notice)
+    kept_out = load_sources(hold_out, root, tokenizer, WINDOW, documents, recipe.seed, notice) if hold_out else []
     stream = build_stream(recipe, sources, tokenizer, tokens, isinstance(model, CopySeq2Seq), kept_out)
     made = train(
         model, stream, out, recipe, length, lambda folder: save_model(folder, model, tokenizer),
