@@ -16,7 +16,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.evaluate_view import show_errors, show_scores
+from pages.parts.evaluate_view import show_errors, show_figures, show_scores
 from pages.parts.extract_job import Evaluated, EvaluationOrder, Which, jsonl_bytes, run_evaluation, tidy
 from pages.parts.extract_schema import ready
 from pages.parts.faults import in_words
@@ -24,8 +24,9 @@ from pages.parts.frame import follow, framed
 from pages.parts.kept import kept
 from pages.parts.words import count, plain
 from workbench import session
-from workbench.extract import Schema, SchemaError, engines
-from workbench.extract.evaluate import MODES
+from workbench.extract import ExtractError, Schema, SchemaError, engines
+from workbench.extract.evaluate import MODES, Evaluation
+from workbench.extract.evaluate.stored import Stored, read_stored, stored_evaluations
 from workbench.extract.formats import FORMATS
 from workbench.extract.formats.sets import names
 
@@ -40,9 +41,12 @@ def main() -> None:
     st.title("How good is it, and where is it wrong?")
     _settle()
     found = _found()
+    stored = [] if found is not None or st.session_state.get(f"{P}run") else stored_evaluations()
     if found is not None:
         _show(found)
-    with st.expander("New evaluation", icon=":material/science:", expanded=found is None):
+    elif stored:
+        _show_stored(stored)
+    with st.expander("New evaluation", icon=":material/science:", expanded=found is None and not stored):
         _form()
 
 
@@ -217,6 +221,41 @@ def _start(
     if not job.wait(1.5).finished:
         follow(job.id)
     st.rerun()
+
+
+# ------------------------------------------------------------------ what is kept with the project
+def _show_stored(paths: list[Path]) -> None:
+    """An evaluation that was made before: figures of test parts, then the texts that may be passed on, with every error."""
+    path = paths[0]
+    if len(paths) > 1:
+        path = st.selectbox("Stored evaluation", paths, key=f"{P}stored", format_func=lambda each: each.stem)
+    try:
+        stored, evaluations = _stored(path, path.stat().st_mtime_ns)
+    except ExtractError as fault:
+        st.warning(in_words(fault))
+        return
+    st.caption(
+        f":material/inventory_2: Stored: {plain(stored.engine)}, {plain(stored.model)}, measured {plain(stored.created)}. Measure an engine or texts of your own below."
+    )
+    if stored.figures:
+        show_figures(stored.figures)
+    parts = {part.name: part for part in stored.parts if part.gold}
+    if not parts:
+        return
+    name = st.segmented_control("Texts", list(parts), key=f"{P}stored.part", default=next(iter(parts)), required=True)
+    part = parts[name]
+    order = EvaluationOrder(None, name, "", "", None, None, None, None, None, True, "normal", len(part.gold))
+    found = Evaluated(evaluations[name], order, f"{stored.engine}, {stored.model}", "", {})
+    st.caption(f"{plain(name)} ({plain(part.licence)}) · n = {count(len(part.gold), 'text')}")
+    show_scores(found)
+    show_errors(found)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _stored(path: Path, changed: int) -> tuple[Stored, dict[str, Evaluation]]:
+    """A stored evaluation with its parts compared; `changed` names the version of the file."""
+    stored = read_stored(path)
+    return stored, {part.name: part.evaluation() for part in stored.parts if part.gold}
 
 
 # ------------------------------------------------------------------ result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from pages.parts.extract_job import Evaluated
 from pages.parts.words import count, plain
 from workbench.extract.evaluate import CATEGORIES, KINDS, METRICS, SPANS, Evaluation, Mistake, published
 from workbench.extract.evaluate.mistakes import Item
+from workbench.extract.evaluate.stored import Figure
 from workbench.extract.marks import Mark
 from workbench.figures.marked import colours, marked_html
 
@@ -88,6 +90,28 @@ def show_scores(found: Evaluated) -> None:
             ]
         )
         st.dataframe(frame, key=f"{P}types", hide_index=True, column_config=percent)
+
+
+def show_figures(figures: Sequence[Figure]) -> None:
+    """F1 of test parts, beside what papers state."""
+    rows = []
+    for each in figures:
+        between = f"{each.low:.1%} to {each.high:.1%}" if each.low is not None and each.high is not None else "-"
+        rows.append(
+            {
+                "test part": each.data, "what": SAID[tuple(each.what.split())], "F1": each.f1, "95 % interval": between,
+                "texts": f"{each.texts:,}" + ("" if each.whole else ", the first"), "gold": each.gold, "published for the same part": each.stated or "-",
+            }
+        )  # fmt: skip
+    st.dataframe(
+        pd.DataFrame(rows),
+        key=f"{P}figures",
+        hide_index=True,
+        column_config={"F1": st.column_config.NumberColumn("F1", format="percent")},
+    )
+    st.caption(
+        "Micro F1 by offset under the sets' own type names; intervals over texts. Published models are larger and were tuned to each set."
+    )
 
 
 def show_errors(found: Evaluated) -> None:
