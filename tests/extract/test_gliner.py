@@ -138,6 +138,18 @@ def test_a_checkpoint_that_may_not_be_opened_is_refused_in_one_sentence(
     assert "\n" not in str(fault.value)
 
 
+def test_an_encoder_that_is_only_named_may_not_bring_code_either(tmp_path: Path) -> None:
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "config.json").write_text('{"model_type": "bert", "auto_map": {"AutoModel": "m.M"}}')
+    (tmp_path / "gliner_config.json").write_text(json.dumps({"model_name": str(tmp_path / "encoder"), "max_len": 9}))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(EngineError, match="code"):
+        check(tmp_path, "theirs")
+    (tmp_path / "gliner_config.json").write_text(json.dumps({"model_name": str(tmp_path / "nothing")}))
+    with pytest.raises(EngineError, match="'theirs' names cannot be read"):
+        check(tmp_path, "theirs")
+
+
 def test_weights_have_to_be_named_and_the_package_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError, match="GLiNER needs the name"):
         GlinerEngine.load(None)

@@ -21,6 +21,7 @@ from workbench.extract.usm.train.names import NAMES, names_of, normal
 from workbench.extract.usm.train.patterns import OPEN, matches, stated_types
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import PLANS
+from workbench.training.writer import RunWriter
 
 TEXT = "marie met pierre in paris near warsaw . Oslo is a protein . Bergen is a harbour town . painters such as Munch came ."
 RELATIONS = {"scierc": ("Used-for", "Part-of"), "conll04": ("Work_For", "Live_In"), "14res": ("positive", "negative"), "14lap": ("positive",)}  # fmt: skip
@@ -159,6 +160,7 @@ def test_arms_are_trained_once_and_stand_in_a_table(
 ) -> None:
     arguments = ["--encoder", str(encoder), "--data-root", str(tmp_path), "--out", str(tmp_path / "out"), "--steps", "2",
                  "--data", "conll04", "wnut17", "scierc", "skillspan", "--development", "4"]  # fmt: skip
+    RunWriter.open(tmp_path / "out" / "all-0", name="killed before its first state").metrics(1, {"loss": 1.0})
     assert unseen.main([*arguments, "--arm", "all"]) == 0
     both = [*arguments, "--arm", "all", "no synonyms"]
     assert unseen.main(both) == 0

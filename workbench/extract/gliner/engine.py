@@ -60,22 +60,23 @@ class GlinerEngine:
         import torch
 
         folder = folder_of(model)
-        values = check(folder)
+        shown = folder.name if Path(model).is_dir() else model
+        values = check(folder, shown)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        from gliner import GLiNER
-
-        offline = Path(model).is_dir() and bool(values.get("encoder_config"))
+        offline = bool(values.get("encoder_config")) and (folder / "tokenizer_config.json").is_file()
         try:
+            from gliner import GLiNER
+
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 made = GLiNER.from_pretrained(str(folder), map_location=device, local_files_only=offline)
         except Exception as fault:  # GLiNER's loader raises many kinds
             raise EngineError(
-                f"The checkpoint '{folder.name}' cannot be loaded by GLiNER ({reason(fault)}): check it, or choose another one."
+                f"The checkpoint '{shown}' cannot be loaded by GLiNER ({reason(fault)}): check it, or choose another one."
             ) from None
         complete(folder, made.model.state_dict(), _shared(made.model))
-        return cls(made, folder.name if Path(model).is_dir() else model, device)
+        return cls(made, shown, device)
 
     def extract(
         self,

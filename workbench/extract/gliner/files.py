@@ -18,7 +18,12 @@ from workbench.extract.errors import EngineError
 
 CONFIG, WEIGHTS, PICKLE = "gliner_config.json", "model.safetensors", "pytorch_model.bin"
 _WANTED = ("*.json", "*.safetensors", "*.model", "*.spm", "*.txt")  # never a pickle, never code
-_ENCODERS = ("encoder_config", "labels_encoder_config", "span_encoder_config", "labels_decoder_config")
+_NAMED = {
+    "model_name": "encoder_config",
+    "labels_encoder": "labels_encoder_config",
+    "labels_decoder": "labels_decoder_config",
+}
+_ENCODERS = (*_NAMED.values(), "span_encoder_config")
 
 
 def folder_of(model: str) -> Path:
@@ -39,30 +44,35 @@ def folder_of(model: str) -> Path:
         ) from None
 
 
-def check(folder: Path) -> dict[str, Any]:
+def check(folder: Path, name: str = "") -> dict[str, Any]:
     """The checkpoint's configuration, if its files may be loaded.
+
+    Args:
+        name: what a person calls it; the folder's name if not given.
 
     Raises:
         EngineError: what is there is no GLiNER checkpoint, holds its weights as a pickle, or wants code of its own.
     """
+    name = name or folder.name
     try:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
         raise EngineError(
-            f"'{folder.name}' holds no {CONFIG} that can be read ({reason(fault)}): name the folder or hub id of a GLiNER checkpoint."
+            f"'{name}' holds no {CONFIG} that can be read ({reason(fault)}): name the folder or hub id of a GLiNER checkpoint."
         ) from None
     if not isinstance(values, dict):
-        raise EngineError(f"The {CONFIG} of '{folder.name}' is no JSON object: get the checkpoint anew.")
+        raise EngineError(f"The {CONFIG} of '{name}' is no JSON object: get the checkpoint anew.")
     if not (folder / WEIGHTS).is_file():
         if (folder / PICKLE).is_file():
             raise EngineError(
-                f"The weights of '{folder.name}' are a pickle ({PICKLE}), which is not opened here: make safetensors of it by `workbench convert` and name the new folder."
+                f"The weights of '{name}' are a pickle ({PICKLE}), which is not opened here: make safetensors of it by `workbench convert` and name the new folder."
             )
         raise EngineError(
-            f"'{folder.name}' holds no {WEIGHTS}: get the whole checkpoint; one that has only {PICKLE} is to be downloaded by you and passed through `workbench convert`."
+            f"'{name}' holds no {WEIGHTS}: get the whole checkpoint; one that has only {PICKLE} is to be downloaded by you and passed through `workbench convert`."
         )
-    _no_code(values, folder.name)
-    _known_encoders(values, folder)
+    _no_code(values, name)
+    _known_encoders(values, folder, name)
+    _no_code_of_encoders(values, name)
     return values
 
 
@@ -98,7 +108,7 @@ def _no_code(values: Any, name: str) -> None:
             _no_code(value, name)
 
 
-def _known_encoders(values: Mapping[str, Any], folder: Path) -> None:
+def _known_encoders(values: Mapping[str, Any], folder: Path, name: str) -> None:
     """Refuse encoders that transformers does not have."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -106,12 +116,27 @@ def _known_encoders(values: Mapping[str, Any], folder: Path) -> None:
         kind = (values.get(part) or {}).get("model_type", "deberta-v2")
         if kind not in CONFIG_MAPPING_NAMES:
             raise EngineError(
-                f"The encoder '{str(kind)[:60]}' of the checkpoint '{folder.name}' is none that transformers has: choose another checkpoint."
+                f"The encoder '{str(kind)[:60]}' of the checkpoint '{name}' is none that transformers has: choose another checkpoint."
             )
     for path in folder.glob("**/tokenizer_config.json"):
         try:
-            _no_code(json.loads(path.read_text(encoding="utf-8")), folder.name)
+            _no_code(json.loads(path.read_text(encoding="utf-8")), name)
         except (OSError, ValueError) as fault:
             raise EngineError(
-                f"The tokenizer of '{folder.name}' cannot be read ({reason(fault)}): get the checkpoint anew."
+                f"The tokenizer of '{name}' cannot be read ({reason(fault)}): get the checkpoint anew."
             ) from None
+
+
+def _no_code_of_encoders(values: Mapping[str, Any], name: str) -> None:
+    """The same for encoders that the checkpoint only names: their configuration is read here, without code, before GLiNER reads it."""
+    from transformers import AutoConfig
+
+    for part, given in _NAMED.items():
+        if values.get(part) and not values.get(given):
+            try:
+                found = AutoConfig.from_pretrained(str(values[part]), trust_remote_code=False)
+            except (OSError, ValueError) as fault:
+                raise EngineError(
+                    f"The encoder '{str(values[part])[:100]}' that the checkpoint '{name}' names cannot be read ({reason(fault)}): get it, or choose another checkpoint."
+                ) from None
+            _no_code({"auto_map": 1} if getattr(found, "auto_map", None) else {}, name)

@@ -19,6 +19,7 @@ from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.run import run
 from workbench.extract.usm.train.state import read_progress
 from workbench.extract.usm.tune import measured_schema
+from workbench.training.format import METRICS_FILE, RUN_FILE
 
 RESULT = "result.json"
 METRICS = {
@@ -86,9 +87,13 @@ def trained_and_measured(
             )
         say(f"{folder.name}: kept from before")
         return kept
-    say(f"{folder.name}: training")
+    begun = read_progress(folder)
+    if begun is None:  # a run that ended before its first state left a log of nothing that could be gone on with
+        for name in (RUN_FILE, METRICS_FILE):
+            (folder / name).unlink(missing_ok=True)
+    say(f"{folder.name}: training" if begun is None else f"{folder.name}: going on at step {begun.step}")
     made = run(
-        start, root, folder, recipe, length, device=device, resume=read_progress(folder) is not None, progress=False,
+        start, root, folder, recipe, length, device=device, resume=begun is not None, progress=False,
         development=development,
     )  # fmt: skip
     say(f"{folder.name}: measuring")
