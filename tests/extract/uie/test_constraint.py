@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from tests.extract.uie.plain import PlainConstraint
+from benchmarks.plain_constraint import PlainConstraint
 from tests.extract.usm.conftest import tiny_encoder
 from workbench.extract.schema import Schema
 from workbench.extract.seq2seq.decode import Decoder

@@ -16,7 +16,6 @@ from workbench.convert import convert
 from workbench.extract import load_engine
 from workbench.extract.engines import Engine
 from workbench.extract.errors import EngineError
-from workbench.extract.records import Event, Relation
 from workbench.extract.seq2seq.tokens import SelTokens
 from workbench.extract.seq2seq.weights import save_copy_model
 from workbench.extract.uie.engine import UieEngine
@@ -186,12 +185,7 @@ def test_evidence_has_steps_raw_output_and_attention(engine: UieEngine) -> None:
         assert [text[c.start : c.end].lower() for c in places][:2] == ["marie", "curie"]
     with pytest.raises(EngineError, match="layers 0 to 1"):
         engine.explain(text, SCHEMA, items[0], layer=7)
-    stranger = items[0]
-    moved = (
-        stranger.model_copy(update={"type": "nothing"})
-        if not isinstance(stranger, Event | Relation)
-        else stranger.model_copy(update={"type": "nothing"})
-    )
+    moved = items[0].model_copy(update={"type": "nothing"})
     with pytest.raises(EngineError, match="did not write such a result"):
         engine.explain(text, SCHEMA, moved)
 

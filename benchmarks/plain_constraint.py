@@ -1,4 +1,4 @@
-"""The constraint written down a row at a time, as a `prefix_allowed_tokens_fn`: what the machine on tensors is held against."""
+"""The grammar of UIE written down a row at a time, as a `prefix_allowed_tokens_fn` wants it: what the machine on tensors is held against and beside."""
 
 from __future__ import annotations
 
