@@ -15,6 +15,7 @@ from workbench.inputs.rows import RowMaker
 
 if TYPE_CHECKING:
     from workbench.models import LoadedModel
+    from workbench.unified.segments import Sample
 
 MEDIA = ("image", "audio", "video")
 MAX_CHARACTERS = 100_000  # more is cut off before it is tokenised; the model's positions bound it long before
@@ -75,11 +76,13 @@ class Prepared:
         name: of the sequence.
         inputs: arguments of `generate`, one row, on the model's device.
         tokens: how many tokens are read.
+        sample: the prompt as the unified model takes it where it holds files; such a model writes on in a way of its own.
     """
 
     name: str
     inputs: dict[str, Any] = field(repr=False)
     tokens: int = 0
+    sample: Sample | None = field(default=None, repr=False)
 
 
 def _kind(file: Path) -> str:
@@ -101,7 +104,14 @@ def prepare(loaded: LoadedModel, prompt: Prompt, new_tokens: int) -> Prepared:
     """
     document = prompt.document()
     generating = new_tokens > 0
-    if document.media:
+    inputs: dict[str, Any]
+    sample = None
+    if document.media and loaded.is_unified:
+        from workbench.unified.live import inputs_of, prompt_of
+
+        sample = prompt_of(loaded, prompt.files, prompt.text)
+        inputs = {name: value.to(loaded.model.device) for name, value in inputs_of(loaded, sample).items()}
+    elif document.media:
         maker = MediaMaker(loaded.processor, loaded.modalities, loaded.info.id, generating=generating)
         maker.check(document)
         inputs = maker.row(document).inputs
@@ -110,10 +120,12 @@ def prepare(loaded: LoadedModel, prompt: Prompt, new_tokens: int) -> Prepared:
         raise InputError(f"A text was given, and the model '{loaded.info.id}' has no tokenizer (it takes {kinds}).")
     else:
         inputs = _of_text(loaded, document, generating)
+    if sample is None:  # the unified model brings floats to its own format itself, and takes places as they are
+        inputs = {name: _placed(loaded, value) for name, value in inputs.items()}
     ids = inputs.get("input_ids")
     tokens = int(ids.shape[-1]) if ids is not None else 1
     _check_room(loaded, tokens, new_tokens)
-    return Prepared(prompt.name, {name: _placed(loaded, value) for name, value in inputs.items()}, tokens)
+    return Prepared(prompt.name, inputs, tokens, sample)
 
 
 def _of_text(loaded: LoadedModel, document: Document, generating: bool) -> dict[str, Any]:

@@ -180,6 +180,12 @@ class LiveRun:
             self._read(prepared)
             return
         picker = Picker(self.sampling, self._model.device, lambda token, scores: self._chosen(lane, token, scores))
+        if prepared.sample is not None:
+            from workbench.unified.live import write_on
+
+            write_on(self.loaded, prepared.sample, picker, self.sampling.max_new_tokens, lambda: self._control.stopped)
+            tape.flush()
+            return
         found = self._model.generate(
             **prepared.inputs,
             generation_config=_configuration(self._model, self.sampling.max_new_tokens),

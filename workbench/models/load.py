@@ -72,6 +72,11 @@ class LoadedModel:
         return bool(getattr(self.model.config, "is_encoder_decoder", False))
 
     @property
+    def is_unified(self) -> bool:
+        """Whether this is the workbench's own model, which takes pictures, clips and sounds by tokenizers of its own."""
+        return self.info.family == "unified_omni"
+
+    @property
     def modalities(self) -> frozenset[str]:
         """What the processor takes besides text: "image", "audio", "video"."""
         kinds = {"image": "image_processor", "audio": "feature_extractor", "video": "video_processor"}

@@ -20,13 +20,12 @@ from workbench.recording.options import (
 )
 from workbench.recording.progress import Progress
 from workbench.recording.run import record, with_model
-from workbench.recording.runner import UNIFIED, media_maker
+from workbench.recording.runner import media_maker
 
 __all__ = [
     "DEFAULT_MAX_LENGTH",
     "MIN_LENGTH",
     "STREAMS",
-    "UNIFIED",
     "Progress",
     "RecordOptions",
     "RecordingError",

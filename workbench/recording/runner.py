@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # Documents that are tokenized at a time, in batches: enough to sort rows by length, little enough to start at once.
 _BUFFERED_BATCHES = 32
-UNIFIED = "unified_omni"  # family that takes files by its own tokenizers
 _BY_PROBE = ("modality", "phase")  # groups that the probe tells by itself
 
 
@@ -170,7 +169,7 @@ class Runner:
 
 def media_maker(loaded: LoadedModel, *, by_role: bool = False, generating: bool = False) -> MediaMaker | SampleMaker:
     """What makes inputs of files and chats for this model: its processor, or the own way of the unified model."""
-    if loaded.info.family == UNIFIED:
+    if loaded.is_unified:
         from workbench.unified.recording import SampleMaker
 
         return SampleMaker(loaded, by_role=by_role, generating=generating)
