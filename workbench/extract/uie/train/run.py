@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from workbench.extract.errors import ExtractError
-from workbench.extract.seq2seq.loop import Recipe, train
+from workbench.extract.seq2seq.loop import MODEL, Recipe, train
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.start import save_model, start_model
 from workbench.extract.seq2seq.stream import Stream
@@ -69,22 +69,59 @@ def run(
     if unknown := [name for name in sets if name not in PLANS]:
         raise ExtractError(f"There is no training plan for '{unknown[0]}': choose among {', '.join(PLANS)}.")
     names = [name for name in sets or tuple(PLANS) if name not in hold_out]
-    recipe = Recipe(
-        **{**asdict(recipe), "what": {"sets": names, "held_out": list(hold_out), "documents": documents, **recipe.what}}
-    )
-    state = out / "model"
-    model, tokenizer = start_model(str(state) if resume and state.is_dir() else start, device)
-    tokens = SelTokens.of(tokenizer, model.config.decoder_start_token_id)
-    sources = load_sources(names, root, tokenizer, WINDOW, documents, recipe.seed, notice)
-    kept_out = load_sources(hold_out, root, tokenizer, WINDOW, documents, recipe.seed, notice) if hold_out else []
-    stream = build_stream(recipe, sources, tokenizer, tokens, isinstance(model, CopySeq2Seq), kept_out)
-    made = train(
-        model, stream, out, recipe, length, lambda folder: save_model(folder, model, tokenizer),
-        family="uie", start=Path(start).name if Path(start).is_dir() else start, resume=resume, progress=progress,
+    what = {"sets": names, "held_out": list(hold_out), "documents": documents, **recipe.what}
+    started = start_training(start, out, device, resume)
+
+    def read(which: Sequence[str]) -> list[Source]:
+        return load_sources(which, root, started.tokenizer, WINDOW, documents, recipe.seed, notice) if which else []
+
+    made = train_on(
+        started, read(names), out, replace(recipe, what=what), length, held_out=read(hold_out), resume=resume, progress=progress
     )  # fmt: skip
     if development:
         from workbench.extract.uie.tune import learn
 
-        learn(model, tokenizer, names, root, development, recipe.seed, notice)
-        save_model(made, model, tokenizer)
+        learn(started.model, started.tokenizer, names, root, development, recipe.seed, notice)
+        save_model(made, started.model, started.tokenizer)
     return made
+
+
+@dataclass(frozen=True)
+class Started:
+    """A model to train, its tokenizer, and what it started from, for the log."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+
+
+def start_training(start: str, out: Path, device: str = "cpu", resume: bool = False) -> Started:
+    """Load what a run starts from, or, where it goes on, what it exported last (the state's weights then take its place).
+
+    Args:
+        start: see `seq2seq.start.start_model`. out: folder of the run.
+    """
+    last = out / MODEL
+    model, tokenizer = start_model(str(last) if resume and last.is_dir() else start, device)
+    return Started(model, tokenizer, Path(start).name if Path(start).is_dir() else start)
+
+
+def train_on(
+    started: Started,
+    sources: list[Source],
+    out: Path,
+    recipe: Recipe,
+    length: Length,
+    *,
+    held_out: list[Source] | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> Path:
+    """Train on sets that are read already; returns the folder of the exported model."""
+    model, tokenizer = started.model, started.tokenizer
+    tokens = SelTokens.of(tokenizer, model.config.decoder_start_token_id)
+    stream = build_stream(recipe, sources, tokenizer, tokens, isinstance(model, CopySeq2Seq), held_out)
+    return train(
+        model, stream, out, recipe, length, lambda folder: save_model(folder, model, tokenizer),
+        family="uie", start=started.name, resume=resume, progress=progress,
+    )  # fmt: skip
