@@ -33,6 +33,10 @@ def result() -> dict[str, Any]:
         "word_to_image": {"fashion": entry(0.511, True), "digits": entry(0.522, True)},
         "word_to_speech": entry(0.533, True),
         "caption_to_clip": {**entry(0.544, True), **clip},
+        "listening": {
+            name: entry(value)
+            for name, value in (("fashion", 0.891), ("digits", 0.912), ("speech", 0.923), ("clips", 0.334))
+        },
         "text_bits_per_byte": 1.987,
         "text_pieces": 250,
         "linear_probe": {"fashion": 0.7, "digits": 0.8, "known_speakers": 0.6, "held_out_speaker": 0.5, "clips": 0.4},
@@ -48,7 +52,7 @@ def run_folder(folder: Path, steps: int = 1000) -> Path:
         "image_bits": 32, "audio_levels": 3,
     }  # fmt: skip
     recipe = {
-        "samples": {"text": 2, "image_to_word": 7}, "learning_rate": 0.002, "warmup": 60, "decay": 0.5, "bias_speed": 0.02,
+        "phases": [{"until": 0.25, "samples": {"text": 2, "image_to_word": 7}, "shares": {"text": 3.0}}], "learning_rate": 0.002, "warmup": 60, "decay": 0.5, "bias_speed": 0.02,
         "elastic": {"depth": 0.25}, "seed": 0,
     }  # fmt: skip
     described = {
@@ -103,6 +107,8 @@ def test_every_figure_is_in_the_card(tmp_path: Path) -> None:
         "23.2 dB",
         "96.4%",
         "77.7%",
+        "33.4%",
+        "until 25% of the steps text 2, image_to_word 7 (pulling harder: text 3)",
     ):
         assert figure in text, figure
     assert "twin without elastic training was not trained" in text

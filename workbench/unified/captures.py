@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.capture import Capture
-from workbench.embedded.cli import report
+from workbench.module_command import report
 from workbench.unified.segments import TASKS, Sample
 
 if TYPE_CHECKING:

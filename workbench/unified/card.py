@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.embedded.cli import report
+from workbench.module_command import report
 from workbench.unified.segments import UnifiedError
 
 CURVES = "curves.csv"
@@ -207,8 +207,16 @@ def _making(result: Mapping[str, Any], untrained: Mapping[str, Any] | None) -> l
         "",
         f"Of the clips alone: digit {clip['digit']:.1%}, direction {clip['direction']:.1%}. *Distance*: Fréchet distance in the judge's features, which compares with "
         "nothing published; two halves of the real test data stand beside it. *Variety*: mean distance of two things of one class there.",
+        "",
+        "Does what is made hang on its prompt? Real test data, scored under each of the ten prompts: the right one makes it likeliest for "
+        f"{_heard(result)} (chance 10%).",
     ]
     return lines
+
+
+def _heard(result: Mapping[str, Any]) -> str:
+    names = {"fashion": "garments", "digits": "digits", "speech": "spoken digits", "clips": "digits of clips"}
+    return ", ".join(f"{name} {_right(result['listening'][key])}" for key, name in names.items())
 
 
 def _text(result: Mapping[str, Any]) -> list[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.embedded.cli import report
 from workbench.inputs.files import CAPTIONS
+from workbench.module_command import report
 from workbench.unified.data.clips import ClipMaker
 from workbench.unified.data.pictures import SIDE, fashion, frame_grey
 from workbench.unified.data.speech import RATE, write_wav

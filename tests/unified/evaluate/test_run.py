@@ -71,6 +71,9 @@ def test_exactly_the_keys_that_other_programs_read(result: dict) -> None:
             assert entry["n"] == 10 and 0 <= entry["accuracy"] <= 1
             assert set(entry["ceiling"]) == {"real", "reconstructed"}
     assert result["word_to_image"]["digits"]["chance"] == 0.1 and result["caption_to_clip"]["chance"] == 1 / 40
+    assert set(result["listening"]) == {"fashion", "digits", "speech", "clips"}
+    for entry in result["listening"].values():
+        assert entry["n"] == 10 and entry["chance"] == 0.1 and 0 <= entry["accuracy"] < 0.6
     assert result["text_bits_per_byte"] > 2  # an untrained model foresees nothing
     assert json.loads(json.dumps(result)) == result
 

@@ -9,6 +9,7 @@ from typing import Any
 from workbench.unified.data.clips import FRAMES
 from workbench.unified.evaluate.bench import JUDGES, Judges, default_folder, provide_judges, test_data
 from workbench.unified.evaluate.judges import JudgePlan
+from workbench.unified.evaluate.listening import listening
 from workbench.unified.evaluate.making import MADE, make_clips, make_pictures, make_speech, moved
 from workbench.unified.evaluate.probe import linear_probe
 from workbench.unified.evaluate.reading import read_clips, read_pictures, read_sounds, text_bits
@@ -43,7 +44,7 @@ def evaluate(
 
     Returns:
         ``image_to_word``, ``speech_to_word``, ``clip_to_caption``, ``word_to_image``, ``word_to_speech``, ``caption_to_clip`` (each with
-        ``accuracy``, ``ceiling``, ``chance``, ``n``), ``text_bits_per_byte``, ``linear_probe`` and how it was measured.
+        ``accuracy``, ``ceiling``, ``chance``, ``n``), ``listening``, ``text_bits_per_byte``, ``linear_probe`` and how it was measured.
 
     Raises:
         UnifiedError: no checkpoint, or data is missing.
@@ -75,6 +76,8 @@ def evaluate(
     word_to_speech = make_speech(generator, bench, data, count, moved(settings, 2))
     say("Drawing clips")
     caption_to_clip = make_clips(generator, bench, data, count, moved(settings, 3))
+    say("Scoring real things under every prompt")
+    heard = listening(generator, data)
     say("Reading stories")
     bits, pieces = text_bits(generator, data_root, limit)
     say("Fitting the linear probe")
@@ -85,6 +88,7 @@ def evaluate(
         "word_to_image": word_to_image,
         "word_to_speech": word_to_speech,
         "caption_to_clip": caption_to_clip,
+        "listening": heard,
         "text_bits_per_byte": bits,
         "text_pieces": pieces,
         "linear_probe": linear_probe(generator.tokenizers, data_root, data),
