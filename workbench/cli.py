@@ -35,7 +35,7 @@ HELP = """See which experts of a mixture-of-experts model take which tokens.
 
 Start with the dashboard:   workbench app
 
-Or in three steps:   workbench models;   workbench capture --model kinds-moe --input FOLDER --group-by folder --out my.capture;
+Or in three steps:   workbench models;   workbench capture --model omni-mini --input FOLDER --group-by folder --out my.capture;
 workbench figures my.capture --out figures
 
 Every command has --help with an example, and --json for other programs."""

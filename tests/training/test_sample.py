@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from workbench.capture import Capture
-from workbench.embedded import KINDS
-from workbench.models import embedded_models
 from workbench.training import places, read_run
 from workbench.training.sample import RUNS, main
+from workbench.training.sample_recipe import KINDS
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -37,9 +36,6 @@ def test_the_balance_loss_shows_in_the_captures() -> None:
     assert busiest["without-balance-loss"] > busiest["with-balance-loss"]
 
 
-@pytest.mark.skipif(
-    not embedded_models(), reason="needs the tokenizer of the embedded model in sample_data/checkpoints"
-)
 def test_the_recipe_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--out", str(tmp_path), "--steps", "3", "--every", "2"]) == 0
     assert "after 3 steps" in capsys.readouterr().out

@@ -114,9 +114,9 @@ def capture(
 
     Examples:
 
-    workbench capture --model kinds-moe --input sample_data/inputs/kinds --group-by folder --out kinds.capture
+    workbench capture --model omni-mini --input sample_data/inputs/unified --out omni.capture
 
-    workbench capture --model kinds-moe --input sample_data/inputs/kinds --group-by folder --streams predicted,loss --out kinds.capture
+    workbench capture --model omni-mini --input sample_data/inputs/kinds --group-by folder --streams predicted,loss --out kinds.capture
 
     workbench capture --model owner/model --input reviews.csv --text-column body --group-by column:language --out reviews.capture
 

@@ -77,9 +77,9 @@ def causal(
 
     Examples:
 
-    workbench causal --model kinds-moe --input sample_data/inputs/kinds --group-by folder --out causal
+    workbench causal --model omni-mini --input sample_data/inputs/kinds --group-by folder --out causal
 
-    workbench causal --model kinds-moe --input sample_data/inputs/kinds --mute text_3_mlp:0-7 --prompt "The old house" --out what-if
+    workbench causal --model omni-mini --input sample_data/inputs/kinds --group-by folder --mute text_3_mlp:0-7 --prompt "the old house" --out what-if
     """
     from tqdm import tqdm
 

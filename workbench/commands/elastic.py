@@ -116,7 +116,7 @@ def sweep(
 
     Examples:
 
-    workbench sweep --model kinds-moe --layers first:2 --layers first:4 --layers all --top-k 2 --top-k 4 --input sample_data/inputs/kinds --group-by folder --out my.sweep
+    workbench sweep --model omni-mini --layers even:5 --layers all --top-k 2 --top-k 4 --input sample_data/inputs/unified --out my.sweep
 
     workbench sweep --model owner/model --sub-model "experts=share:0.5:mass" --calibrate calibration.txt --input reviews.csv --out my.sweep
     """
@@ -211,7 +211,7 @@ def carve(
 
     Examples:
 
-    workbench carve --model kinds-moe --sub-model "layers=first:4 top_k=2" --out small
+    workbench carve --model omni-mini --sub-model "layers=even:5 top_k=2" --out small
 
     workbench carve --model owner/model --sub-model "experts=share:0.5:mass" --ranking my.capture --out half
     """

@@ -12,7 +12,7 @@ def models(as_json: JsonOption = False) -> None:
 
     Reads configurations only: no weights, no network. Any other model is named by its folder, GGUF file or hub id.
 
-    Example:   workbench models;   workbench capture --model kinds-moe --input texts --out my.capture
+    Example:   workbench models;   workbench capture --model omni-mini --input texts --out my.capture
     """
     from workbench.models import ListedModel, cached_models, embedded_models, families
 

@@ -23,7 +23,7 @@ def pictures(
     Each as png, pdf, svg, csv and parquet; report.html holds all three with a sentence. The report's values are marked as
     such; groups that only one of the two has are shown and not compared. Needs no model and no GPU.
 
-    Example:   workbench pictures sample_data/captures/kinds --out pictures
+    Example:   workbench pictures sample_data/captures/omni --out pictures
     """
     from tqdm import tqdm
 

@@ -1,8 +1,8 @@
 """Sweep: quality and cost of many sub-models of one model, into a folder with `curve.parquet`.
 
-    loaded = load_model("kinds-moe")
+    loaded = load_model("omni-mini")
     documents = read_documents(["texts/"], InputOptions(group_by="folder"))
-    sweep(loaded, documents, grid(["first:4", "all"], ["share:0.5:random"], ["2", "4"]), SweepOptions(), "out")
+    sweep(loaded, documents, grid(["even:5", "all"], ["share:0.5:random"], ["2", "4"]), SweepOptions(), "out")
 
 Order of work: rankings; losses, with every layer that sub-models share run once (shared.py); tasks; then the clock, in
 interleaved rounds on gathered weights (latency.py), and memory. What is found is in the journal at once, so a sweep that

@@ -1,6 +1,6 @@
 """Run documents through a model under a routing probe: what the page's job and `workbench capture` both call.
 
-loaded = load_model("kinds-moe")
+loaded = load_model("omni-mini")
 capture = record(loaded, read_documents(["texts/"], InputOptions(group_by="folder")), RecordOptions(group_by="folder"))
 
 `options` says what is run and kept, `runner` makes batches and runs them, `progress` counts, `run` is the whole.

@@ -1,4 +1,4 @@
-"""What the command lines of this package share: an error for a user ends in one sentence and a non-zero status."""
+"""What the commands of single modules (``python -m workbench...``) share: an error ends in one sentence and a non-zero status."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def report(stopped: str = "Stopped.") -> Iterator[Status]:
     try:
         yield status
     except WorkbenchError as error:
-        print(error, file=sys.stderr)
+        print(error, file=sys.stderr)  # noqa: T201 - what the command says
         status.code = 1
     except OSError as error:
-        print(
+        print(  # noqa: T201
             f"Expected to read or write {error.filename or 'a file'}, but the system said '{error.strerror}': mend that and run again.",
             file=sys.stderr,
         )
         status.code = 1
     except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
+        print(stopped, file=sys.stderr)  # noqa: T201
         status.code = 130
