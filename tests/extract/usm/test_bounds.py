@@ -113,11 +113,12 @@ def test_500_labels_of_an_accepting_model_are_bounded(engine: UsmEngine) -> None
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)  # minutes of a free core
 def test_500_labels_over_100_000_characters_in_bounded_memory(engine: UsmEngine) -> None:
     """Peak memory of the process grows by less than 1.5 GiB, though every link passes."""
     accepting(engine)
     engine.usm.config.window, engine.usm.config.overlap, engine.usm.config.max_labels = 128, 32, 32
-    text = ("Marie met Pierre in Paris near the museum of Warsaw " * 2000)[:100_000]
+    text = ("Marie met university positive negative " * 3000)[:100_000]  # words of one piece
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     schema = {"entities": ["person", *LABELS[:489]], "relations": {f"relation {n}": {"head": [], "tail": []} for n in range(10)}}  # fmt: skip
     (found,) = engine.extract([text], schema)
@@ -125,5 +126,5 @@ def test_500_labels_over_100_000_characters_in_bounded_memory(engine: UsmEngine)
     windows = len(engine.windows([text]))
     assert 0 < len(found.entities) <= MOST_MENTIONS * windows
     assert len(found.relations) <= 4 * MOST_PAIRS * windows
-    assert max(span.end for span in found.entities) > 99_900
+    assert max(span.end for span in found.entities) > 99_500
     assert grown < 1.5, f"{grown:.2f} GiB"

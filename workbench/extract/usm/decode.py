@@ -17,7 +17,7 @@ from workbench.extract.usm.model import Scores
 from workbench.extract.usm.reading import Floats, summed
 
 MOST_SPANS = 200  # subjects, and objects, of one pass that are looked at for pairs
-MOST_OF_A_LABEL = 500  # candidates of a label in one pass; an untrained model accepts nearly all
+MOST_OF_A_LABEL = 200  # candidates of a label in one pass; an untrained model accepts nearly all
 
 
 @dataclass(frozen=True)
