@@ -111,6 +111,7 @@ def models(words: Any) -> dict[str, Any]:
     with torch.no_grad():
         for part in (copying.query, copying.key, copying.write):
             part.weight.normal_(std=1.0)
+        copying.write.bias[0] = 2.0  # opens brackets rather than end
     t5 = tiny_t5(len(words))
     with torch.no_grad():
         t5.lm_head.weight.normal_(std=3.0)
@@ -163,7 +164,7 @@ def test_every_output_is_well_formed_and_every_span_in_the_text(
             total += check(made, tokens, written, switches, most)
             if most == LEAST:
                 assert all(w.ids == [tokens.open, tokens.close, tokens.eos] for w in written), name
-    assert total > 60
+    assert total > 40
 
 
 @pytest.mark.full
