@@ -1,6 +1,6 @@
 """Do two measurements of one sub-model's latency agree within the interval that is printed?
 
-    python -m benchmarks.clock [--model kinds-moe] [--runs 12] [--rounds 10] [--json]
+    python -m benchmarks.clock [--model omni-mini] [--runs 12] [--rounds 10] [--json]
 
 One sub-model (top-k 1) stands twice in the same interleaved rounds, beside the whole model, all on gathered weights. Runs of so many rounds follow
 each other at once. Then every pair is asked whether the median of one lies within the 95 % interval of the other: the two entries of a run;
@@ -99,7 +99,7 @@ def judged(runs: Sequence[dict[str, dict[int, Timing]]]) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="kinds-moe")
+    parser.add_argument("--model", default="omni-mini")
     parser.add_argument("--runs", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--device", default="cpu")

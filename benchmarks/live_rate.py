@@ -2,7 +2,7 @@
 
     python -m benchmarks.live_rate [--rounds 15] [--new 128] [--seed 0] [--json]
 
-Two models: the embedded kinds-moe (if it is there) and a Qwen3-MoE with random weights (8 layers, 64 experts, top 8, 54 M
+Two models: the embedded omni-mini (if it is there) and a Qwen3-MoE with random weights (8 layers, 64 experts, top 8, 54 M
 parameters; that of `benchmarks.overhead`). Prompt of 24 tokens, `--new` tokens written, float32, one thread, one sequence.
 Plain generation and the live run choose tokens in the same way: greedy, or temperature 0.8 and top-p 0.95.
 

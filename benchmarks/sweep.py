@@ -1,7 +1,8 @@
 """What sharing saves: a sweep of depths x expert shares x top-k beside the plain loop over the same sub-models.
 
-    python -m benchmarks.sweep [--model kinds-moe] [--documents 10] [--max-length 128] [--rounds 3] [--json]
+    python -m benchmarks.sweep --model NAME [--documents 10] [--max-length 128] [--rounds 3] [--json]
 
+A causal model of text, by folder, hub id or GGUF file; not the unified one, whose layers with audio heads stay in every depth.
 Up to 8 depths (1 to 8 layers from the front, fewer where the model has fewer), 4 shares of experts, 4 values of top-k. Both
 sides score the same texts with the same code; the plain loop applies each sub-model and runs the whole of it. The sums of
 losses and the right predictions of both must be equal to the last bit, or the benchmark fails.
@@ -95,7 +96,7 @@ def compare(model: Any, plans: list[Plan], texts: Texts, rounds: int, seed: int)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="kinds-moe")
+    parser.add_argument("--model", required=True)
     parser.add_argument("--documents", type=int, default=10)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)

@@ -21,7 +21,7 @@ from workbench.models import LoadOptions
 KINDS = tuple(sorted(suffix.removeprefix(".") for suffix in IMAGES | SOUNDS | CLIPS))
 MAX_UPLOAD, MAX_FILES = 100, 4  # MB each; files a prompt
 EXAMPLES = {
-    "A story": "The river was low that summer, and",
+    "A story": "one day a little girl saw a big box. she",
     "Python": "def add(a, b):\n    ",
     "A dialogue": "Enter two servants.\n\nFIRST SERVANT.\n",
     "German": "Die Konfiguration des Servers",

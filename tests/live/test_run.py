@@ -31,7 +31,7 @@ def run(loaded: Any, *prompts: Prompt, **sampling: Any) -> LiveRun:
 def by_hand(loaded: Any, trace: Trace) -> tuple[np.ndarray, np.ndarray]:
     """Experts and weights [S, T, K] of the finished text in one pass, read from the blocks without the probe."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    experts = [module for name, module in loaded.model.named_modules() if name.endswith("mlp.experts")]
+    experts = [module for name, module in loaded.model.named_modules() if name.endswith(".experts")]
     hooks = [module.register_forward_pre_hook(lambda _, args: seen.append(args[1:3])) for module in experts]
     with torch.no_grad():
         loaded.model(input_ids=torch.tensor(trace.token_ids[None]))
@@ -65,7 +65,7 @@ def test_embedded_model_against_one_pass_of_a_probe() -> None:
     from workbench.models import LoadOptions, load_model
 
     loaded = load_model(embedded_models()[0].name, LoadOptions(device="cpu", dtype="float32"))
-    (trace,) = run(loaded, Prompt("The river was low, and"), max_new_tokens=24, temperature=0.9).traces()
+    (trace,) = run(loaded, Prompt("one day a little dog saw"), max_new_tokens=24, temperature=0.9).traces()
     check_against_hand(loaded, trace)
     with torch.no_grad(), RoutingProbe(loaded.model, tokens=True) as probe:
         loaded.model(input_ids=torch.tensor(trace.token_ids[None, :-1]))

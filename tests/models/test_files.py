@@ -31,4 +31,4 @@ def test_a_file_of_another_kind_is_no_model(tmp_path: Path) -> None:
 
 
 def test_the_embedded_model_is_listed() -> None:
-    assert [model.name for model in embedded_models()] == ["kinds-moe", "omni-mini"]
+    assert [model.name for model in embedded_models()] == ["omni-mini"]

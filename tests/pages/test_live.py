@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.parts.live_player import tick_of
 from tests.pages.conftest import ROOT, Dashboard
+from tests.tiny_model import save_model
 from workbench import session
 from workbench.capture import Capture
 from workbench.models import embedded_models
@@ -90,7 +91,13 @@ def test_a_run_from_the_form_to_what_is_kept(dashboard: Dashboard, words: Words)
     assert "6 of at most 6 tokens written" in progress(app)
     assert charts(app) == ["live.map.0", "live.route"]
     said = words(app)
-    assert "6 layers of 32 experts, 4 chosen" in said and "estimated about" in said and "not why" in said
+    (model, *_) = embedded_models()
+    experts, chosen, layers = model.experts or (0, 0, 0)
+    assert (
+        f"{layers} layers of {experts} experts, {chosen} chosen" in said
+        and "estimated about" in said
+        and "not why" in said
+    )
     assert {name for name in app.query_params if name not in ("run", "new", "layer")} == set()
     assert "unmistakable" not in str(app.query_params)
     files = {button.key: button for button in app.get("download_button") if button.key.startswith("live.")}
@@ -100,7 +107,7 @@ def test_a_run_from_the_form_to_what_is_kept(dashboard: Dashboard, words: Words)
     app.button(key="live.keep").click().run()
     assert "Kept as my" in "\n".join(element.value for element in app.success)
     capture = Capture.load(dashboard.library / "my-run")
-    assert capture.manifest.model.id == "kinds-moe" and capture.has("tokens") and "seed 0" in capture.manifest.notes
+    assert capture.manifest.model.id == model.name and capture.has("tokens") and "seed 0" in capture.manifest.notes
     app.button(key="live.routing").click().run()
     assert not app.exception and app.title[0].value == "Which experts take which tokens?"
 
@@ -205,30 +212,32 @@ def test_what_was_typed_is_still_there_after_another_page(dashboard: Dashboard) 
 
 @pytest.mark.parametrize(
     ("model", "text", "words_"),
-    [("no such/place/at all", "a", "no hub id"), ("kinds-moe", "a " * 3000, "shorten it")],
+    [("no such/place/at all", "a", "no hub id"), ("", "a " * 3000, "shorten it")],
 )
 def test_errors_are_one_sentence(dashboard: Dashboard, model: str, text: str, words_: str) -> None:
     app = dashboard.open("live")
-    if model != "kinds-moe":
+    if model:  # else the embedded one
         app.selectbox(key="live.model").select("Another model: folder or hub id").run()
         app.text_input(key="live.other").input(model).run()
     live = begin(app, text)
     assert finish(app, live).state == "failed"
     (error,) = app.error
     assert words_ in error.value.replace("\\", "") and "\n" not in error.value
-    assert model == "kinds-moe" or "model" not in app.query_params or app.query_params["model"] in ("other", ["other"])
+    assert not model or "model" not in app.query_params or app.query_params["model"] in ("other", ["other"])
     assert not app.button(key="live.start").disabled
 
 
-def test_a_picture_is_refused_and_the_upload_is_gone(dashboard: Dashboard, tmp_path: Path) -> None:
+def test_a_picture_is_refused_by_a_model_of_text_and_the_upload_is_gone(dashboard: Dashboard, tmp_path: Path) -> None:
     from PIL import Image
 
     Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
     app = dashboard.open("live")
+    app.selectbox(key="live.model").select("Another model: folder or hub id").run()
+    app.text_input(key="live.other").input(str(save_model(tmp_path / "tiny"))).run()
     app.file_uploader(key="live.files.a").upload("one.png", (tmp_path / "one.png").read_bytes(), "image/png").run()
     live = begin(app)
     assert finish(app, live).state == "failed"
-    assert "'one.png' is a picture, and the model 'kinds-moe' takes text alone" in app.error[0].value.replace("\\", "")
+    assert "'one.png' is a picture, and the model 'tiny' takes text alone" in app.error[0].value.replace("\\", "")
     folder = live.order.prompts[0].files[0].parent
     pause = threading.Event()
     for _ in range(1000):

@@ -1,6 +1,6 @@
 """What if: mute or force experts, or limit top-k, for one run, and see what it costs whom.
 
-    result = causal(load_model("omni-mini"), documents, CausalOptions(group_by="folder"))
+    result = causal(load_model("omni-mini"), documents, CausalOptions(group_by="modality"))
     result.sentence
 
 `interventions` says what is changed, `measure` runs it and counts losses, `check` is the causal table of a model's groups,

@@ -24,7 +24,7 @@ def causal(
     ],
     inputs: Annotated[
         list[Path],
-        typer.Option("--input", help="File or folder of texts; may be given several times.", show_default=False),
+        typer.Option("--input", help="File or folder of inputs; may be given several times.", show_default=False),
     ],
     out: Annotated[
         Path, typer.Option(help="Folder for table, figure and report; made if it is not there.", show_default=False)
@@ -33,7 +33,10 @@ def causal(
         list[Path] | None, typer.Argument(help="Further inputs, so that --input *.txt works.", show_default=False)
     ] = None,
     group_by: Annotated[
-        str, typer.Option(help="Whose loss is told apart: file, folder, group, role, column:NAME.")
+        str,
+        typer.Option(
+            help="Whose loss is told apart: file, folder, group, role, column:NAME; modality for the unified model."
+        ),
     ] = "folder",
     share: Annotated[float, typer.Option(help="Part of the experts of each layer that is muted for a group.")] = 0.25,
     by: Annotated[
@@ -77,9 +80,9 @@ def causal(
 
     Examples:
 
-    workbench causal --model omni-mini --input sample_data/inputs/kinds --group-by folder --out causal
+    workbench causal --model omni-mini --input sample_data/inputs/unified --group-by modality --out causal
 
-    workbench causal --model omni-mini --input sample_data/inputs/kinds --group-by folder --mute text_3_mlp:0-7 --prompt "the old house" --out what-if
+    workbench causal --model omni-mini --input sample_data/inputs/unified --group-by modality --mute text_3_mlp:0-7 --prompt "the old house" --out what-if
     """
     from tqdm import tqdm
 

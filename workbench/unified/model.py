@@ -196,7 +196,6 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
         key_rows: Rows | None = None,
         reduction: Reduction | None = None,
         audio_choice: AudioChoice | None = None,
-        logits_to_keep: int = 0,
         **ignored: Any,
     ) -> UnifiedOutput:
         """One pass.
@@ -221,7 +220,6 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
             key_rows: mask data of all keys, cached ones included, where a cache is used with other than plain text.
             reduction: run a smaller model.
             audio_choice: called with level and logits [n, Q + 1], chooses the codes [n] of positions that make sound.
-            logits_to_keep: last positions for which logits are returned, 0 for all.
 
         Returns:
             Losses where targets are given, else logits.
@@ -259,9 +257,9 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
         )
         final = self.norm(state)
         if labels is None and bit_labels is None and audio_labels is None:
-            kept = final[:, -logits_to_keep:] if logits_to_keep else final
-            out.logits = functional.linear(kept, self.embed.weight)
-            out.bit_logits = self.bit_head(kept)
+            # At every position, without the usual `logits_to_keep`: the vocabulary is small, and a probe reads predictions and losses here.
+            out.logits = functional.linear(final, self.embed.weight)
+            out.bit_logits = self.bit_head(final)
             return out
         out.losses = self._losses(
             final, input_ids, labels, bit_labels, scale, audio_labels, makes_sound, out.audio_logits
