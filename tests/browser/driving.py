@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.browser.conftest import WAIT, settle
+from tests.browser.conftest import WAIT, Server, settle
 
 STARTS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "html": b"<!doctype html>", "parquet": b"PAR1", "zip": b"PK"}  # fmt: skip
 
@@ -81,6 +81,16 @@ def fill(page: Any, label: str, text: str) -> None:
     settle(page)
 
 
+def number(page: Any, label: str, value: int) -> None:
+    """Type into a field of numbers."""
+    field = page.get_by_role("spinbutton", name=label, exact=True)
+    field.fill(str(value))
+    field.press("Enter")
+    page.wait_for_timeout(150)
+    settle(page)
+    assert exceptions(page) == 0, label
+
+
 def slide(page: Any, label: str, key: str = "ArrowLeft") -> None:
     """Move a slider by one step."""
     knob = page.locator('[data-testid="stSlider"]', has_text=label).first.get_by_role("slider")
@@ -125,6 +135,24 @@ def download(page: Any, label: str, *, exact: bool = True) -> tuple[str, bytes]:
 def downloads(page: Any, labels: Sequence[str]) -> dict[str, tuple[str, bytes]]:
     """Every one of these downloads."""
     return {label: download(page, label) for label in labels}
+
+
+def charts(page: Any) -> int:
+    """How many figures stand on the page."""
+    return int(page.locator(".js-plotly-plot .main-svg").count())
+
+
+def wait_for_chart(page: Any, timeout: float = WAIT) -> None:
+    page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=timeout)
+
+
+def same_elsewhere(visit: Callable[..., Any], server: Server, page: Any, chosen: dict[str, str]) -> None:
+    """A fresh tab with the address shows the same choices."""
+    fresh = visit(page.url.removeprefix(f"{server.url}/"))
+    assert exceptions(fresh) == 0
+    for label, option in chosen.items():
+        assert option in value_of(fresh, label), (label, option)
+    fresh.context.close()
 
 
 def labels_of(page: Any) -> set[str]:

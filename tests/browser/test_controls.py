@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -20,12 +20,11 @@ from tests.browser.driving import (
     exceptions,
     labels_of,
     press,
+    same_elsewhere,
     slide,
     value_of,
     wait_for_text,
 )
-from tests.capture_factory import make_capture, make_logits
-from workbench.capture.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 Visit = Callable[..., Any]
@@ -39,19 +38,6 @@ VIEWS: dict[str, dict[str, str | None]] = {
     "coactivation": {"Null": "Same load for all groups", "Measure": None, "Layer": "Layer 1"},
     "specialisation": {"Null": "Labels exchanged", "Layers": "Layer 2", "Group of tokens": None, "Phase": None},
 }  # fmt: skip
-
-
-def charts(page: Any) -> int:
-    return int(page.locator(".js-plotly-plot .main-svg").count())
-
-
-def same_elsewhere(visit: Visit, server: Server, page: Any, chosen: dict[str, str]) -> None:
-    """A fresh tab with the address shows the same choices."""
-    fresh = visit(page.url.removeprefix(f"{server.url}/"))
-    assert exceptions(fresh) == 0
-    for label, option in chosen.items():
-        assert option in value_of(fresh, label), (label, option)
-    fresh.context.close()
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -106,22 +92,6 @@ def test_specialisation_leads_to_what_if(server: Server, visit: Visit) -> None:
     page.get_by_text("Does it matter?", exact=False).click()
     wait_for_text(page, "What happens without these experts?")
     assert "/what_if" in page.url and exceptions(page) == 0
-
-
-@pytest.fixture
-def three(server: Server) -> Iterator[None]:
-    """Three captures of one model, the last with fewer layers, for as long as a test runs."""
-    logits = make_logits(3, 2, 8, seed=0)
-    library = Library(server.home / "captures")
-    made = {"one": (3, 1), "two": (3, 2), "three": (2, 3)}
-    for name, (sites, seed) in made.items():
-        library.add(
-            make_capture(sites, 8, 2, 600, seed=seed, logits=logits[:sites], created=f"2026-02-0{seed}T00:00:00+00:00"),
-            name,
-        )
-    yield
-    for name in made:
-        library.delete(name)
 
 
 def test_the_shipped_check_is_taken_along(server: Server, visit: Visit) -> None:
