@@ -1,0 +1,59 @@
+"""A lasso on the shipped map held against the coordinates, and a map of three tokens."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.browser.conftest import WAIT, Server, _ids, settle
+from tests.browser.driving import (
+    charts,
+    download,
+    exceptions,
+    wait_for_text,
+)
+from tests.browser.test_map_and_training import lasso
+from tests.capture_factory import make_capture
+from workbench.capture.library import Library
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200), pytest.mark.xdist_group("browser")]
+Visit = Callable[..., Any]
+
+
+@pytest.mark.full
+def test_lasso_brings_the_tokens_that_lie_inside(server: Server, visit: Visit) -> None:
+    """The left part of the shipped map: exactly the points whose coordinate lies there."""
+    page = visit("map?capture=sample-omni&what=experts&sample=500")
+    wait_for_text(page, "Trustworthiness", 5 * WAIT)
+    settle(page)
+    chart = pd.read_csv(io.BytesIO(download(page, "CSV")[1]))
+    low, high = page.evaluate("document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range")
+    border = low + 0.4 * (high - low)
+    inside = chart[chart["x"] < border]
+    assert 20 < len(inside) < len(chart) - 20
+    lasso(page, [(0.002, 0.002), (0.4, 0.002), (0.4, 0.998), (0.002, 0.998)])
+    page.get_by_text("in the lasso").first.wait_for()
+    settle(page)
+    count = int(page.get_by_text("in the lasso").first.inner_text().split()[0].replace(",", ""))
+    assert abs(count - len(inside)) <= 1  # a point on the line may fall either way
+    found = pd.read_csv(io.BytesIO(download(page, "These tokens as CSV")[1]))  # a row a passage
+    assert len(found) and set(found["document"]) <= set(inside["document"])
+    assert exceptions(page) == 0 and page.locator("[class*='st-key-map-contexts']").first.inner_text()
+
+
+@pytest.mark.full
+def test_a_map_of_three_tokens_is_one_sentence(server: Server, visit: Visit) -> None:
+    library = Library(server.home / "captures")
+    library.add(make_capture(2, 8, 1, 3, seed=5), "three-tokens")
+    try:
+        page = visit(f"map?capture={_ids(server.home)['three-tokens']}&what=experts")
+        said = page.locator("[data-testid=stMain] [data-testid=stAlert]", has_text="any three points lie in a plane")
+        said.wait_for()
+        assert said.inner_text().startswith("3 token rows") and charts(page) == 0 and exceptions(page) == 0
+        assert page.locator("[data-testid=stMain] [data-testid=stAlert]").count() == 1
+    finally:
+        library.delete("three-tokens")
