@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_a_point_is_clicked_linked_and_taken_along(server: Server, visit: Visit, tmp_path: Path) -> None:
-    page: Any = visit("elastic?curve=sample-kinds-moe&cost=parameters_active")
+    page: Any = visit("elastic?curve=sample-omni-mini&cost=parameters_active")
     page.get_by_text("How small can I go, at what price?").wait_for(timeout=WAIT)
     chart = page.locator(".stPlotlyChart .js-plotly-plot").first
     chart.wait_for(timeout=WAIT)
@@ -31,7 +31,7 @@ def test_a_point_is_clicked_linked_and_taken_along(server: Server, visit: Visit,
         }"""
     )
     page.mouse.move(*star)
-    page.get_by_text("n = 40 documents").first.wait_for(timeout=WAIT)  # the hover says n
+    page.get_by_text("n = 37 documents").first.wait_for(timeout=WAIT)  # the hover says n
     page.mouse.click(*star)
     page.wait_for_function("() => new URL(location.href).searchParams.has('point')", timeout=WAIT)
     fresh: Any = visit(page.url.split("/", 3)[3])

@@ -13,7 +13,7 @@ from workbench.causal.errors import CausalError
 
 VERSION = 1
 FILE = "losses.json"
-SHIPPED = Path(__file__).resolve().parents[2] / "sample_data" / "causal" / "kinds" / FILE
+SHIPPED = Path(__file__).resolve().parents[2] / "sample_data" / "causal" / "omni-mini" / FILE
 
 
 @dataclass(frozen=True)

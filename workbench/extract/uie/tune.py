@@ -5,7 +5,6 @@ Test parts are never looked at. Every set counts the same, however large it is.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from workbench.extract.errors import ExtractError
-from workbench.extract.formats.sets import load_data
 from workbench.extract.records import Document
 from workbench.extract.schema import Schema
 from workbench.extract.uie.engine import UieEngine
@@ -23,7 +21,7 @@ from workbench.extract.uie.reading import TABLES, UieReading
 from workbench.extract.uie.records import Found
 from workbench.extract.usm.reading import KINDS, Curve
 from workbench.extract.usm.ship import SETS as SHIPPED_ON
-from workbench.extract.usm.tune import LEAST_EXAMPLES, calibration_error, measured_schema, with_development
+from workbench.extract.usm.tune import LEAST_EXAMPLES, calibration_error, development_texts, with_development
 
 MODES = ("pointed", "closest", "longer_first")
 THRESHOLDS = (0.0, *(round(0.05 * n, 2) for n in range(2, 15)))
@@ -52,16 +50,10 @@ def development_parts(
     Args:
         names: sets that have a development part. most: texts of a set, chosen by the seed.
     """
-    parts = []
-    for name in names:
-        if progress is not None:
-            progress(name)
-        documents = load_data(name, root, "dev")
-        random.Random(f"{seed}/{name}").shuffle(documents)
-        documents = documents[: most if name != "casie" else max(1, most // 6)]
-        schema = measured_schema(name, documents)
-        parts.append(Part(name, documents, schema, read_every_way(engine, documents, schema)))
-    return parts
+    return [
+        Part(name, documents, schema, read_every_way(engine, documents, schema))
+        for name, documents, schema in development_texts(names, root, most, seed, progress)
+    ]
 
 
 def read_every_way(engine: UieEngine, documents: Sequence[Document], schema: Schema) -> dict[str, list[Found]]:

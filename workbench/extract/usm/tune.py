@@ -6,7 +6,7 @@ Test parts are never looked at. Every set counts the same, however large it is.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from workbench.extract.errors import ExtractError
+from workbench.extract.errors import ExtractError, SchemaError
 from workbench.extract.extraction import Extraction
 from workbench.extract.formats import schema_of
 from workbench.extract.formats.sets import SETS, load_data
@@ -61,16 +61,30 @@ def development_parts(
         names: sets that have a development part.
         most: texts of a set, chosen by the seed.
     """
-    parts = []
+    return [
+        Part(name, documents, schema, read_every_way(engine, documents, schema))
+        for name, documents, schema in development_texts(names, root, most, seed, progress)
+    ]
+
+
+def development_texts(
+    names: Iterable[str], root: Path, most: int, seed: int, progress: Callable[[str], None] | None = None
+) -> Iterator[tuple[str, list[Document], Schema]]:
+    """Texts of development parts, chosen by the seed, with the schema they are measured under.
+
+    A set whose relations stand between ends of no type (FewRel) is left out: no schema asks for them.
+    """
     for name in names:
         if progress is not None:
             progress(name)
         documents = load_data(name, root, "dev")
         random.Random(f"{seed}/{name}").shuffle(documents)
-        documents = documents[: most if name not in ("casie",) else max(1, most // 6)]
-        schema = measured_schema(name, documents)
-        parts.append(Part(name, documents, schema, read_every_way(engine, documents, schema)))
-    return parts
+        documents = documents[: most if name != "casie" else max(1, most // 6)]
+        try:
+            schema = measured_schema(name, documents)
+        except SchemaError:
+            continue
+        yield name, documents, schema
 
 
 def read_every_way(engine: UsmEngine, documents: Sequence[Document], schema: Schema) -> dict[str, list[Found]]:
