@@ -14,12 +14,12 @@ from transformers import DistilBertConfig, MPNetConfig, MPNetModel, RobertaConfi
 
 from tests.extract.usm.conftest import tiny_encoder
 from workbench.extract.errors import EngineError
+from workbench.extract.storage import STORAGES, dequantise, quantise
 from workbench.extract.usm.batch import Sample, make_batch, special_tokens
 from workbench.extract.usm.loss import zlpr
 from workbench.extract.usm.model import UsmModel, label_states, new_model, rotate
 from workbench.extract.usm.pieces import SHAPES, encode_texts, shape_of
 from workbench.extract.usm.prompt import LabelCoder, LabelText, verbalise
-from workbench.extract.storage import STORAGES, dequantise, quantise
 from workbench.extract.usm.weights import load_model, save_model
 
 
