@@ -139,7 +139,7 @@ class EngineSpec:
         if self.named:
             return f"{self.title} has no weights of its own: name a checkpoint, by folder or hub id, as the model."
         if self.models and not self.shipped():
-            return f"No weights for the engine '{self.name}' are at hand: name a checkpoint's folder or hub id as the model, or get the whole repository with sample_data/checkpoints/{self.default_model or self.models}."
+            return f"No weights for the engine '{self.name}' are at hand: name a checkpoint's folder or hub id as the model, or train one with `workbench train --engine {self.name}`."
         return ""
 
 
