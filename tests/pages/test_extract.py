@@ -87,7 +87,7 @@ def test_without_weights_the_page_says_what_to_do(
     monkeypatch.setattr(sys.modules["workbench.extract.engines"], "CHECKPOINTS", tmp_path)
     app = dashboard.open("extract")
     assert not app.exception
-    assert "usm-mini" in said(app, words)
+    assert "workbench train --engine usm" in said(app, words)
     assert app.button(key="extract.go").disabled
     assert "what a person marked" in said(app, words)
     app = dashboard.open("evaluate")
