@@ -129,20 +129,23 @@ def flat(spans: Iterable[Span]) -> list[Span]:
 
 
 class Place(BaseModel):
-    """One end of a link, or one token: a piece of the text, or a label of the schema.
+    """One end of a link, or one token: a piece of the text, a label of the schema, or a piece of a demonstration.
 
     Attributes:
-        kind: "text" or "label".
+        kind: "text", "label" or "demonstration".
         piece: what stands there, to be shown; it is text of a user or a model, so escape it.
-        start, end: code points of the text; None for a label.
+        start, end: code points of the text, or of the demonstration's text; None for a label, and for what an engine wrote of its own
+            into a demonstration (its spans and types).
+        document: number of the demonstration, from 0 in the order in which they were given; None for all else.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["text", "label"]
+    kind: Literal["text", "label", "demonstration"]
     piece: str
     start: int | None = None
     end: int | None = None
+    document: int | None = None
 
 
 class Link(BaseModel):
