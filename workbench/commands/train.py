@@ -15,7 +15,8 @@ def train(
     engine: Annotated[
         str,
         typer.Option(
-            "--engine", help="What to train: usm, uie, or base, an encoder-decoder that copies, which uie starts from."
+            "--engine",
+            help="What to train: usm, uie, metaner, or base, an encoder-decoder that copies, which uie and metaner start from.",
         ),
     ],
     encoder: Annotated[
@@ -23,7 +24,7 @@ def train(
         typer.Option(
             "--encoder",
             "--backbone",
-            help="What to start from: hub id or folder of a transformers encoder, the folder of a trained model to go on from, or, for uie, any encoder-decoder.",
+            help="What to start from: hub id or folder of a transformers encoder, the folder of a trained model to go on from, or, for uie and metaner, any encoder-decoder.",
         ),
     ],
     data_root: Annotated[
@@ -42,7 +43,7 @@ def train(
     ] = None,
     texts: Annotated[
         list[Path] | None,
-        typer.Option("--texts", help="base: a .txt file of open text, or a folder of them; may be repeated."),
+        typer.Option("--texts", help="base, metaner: a .txt file of open text, or a folder of them; may be repeated."),
     ] = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps of the whole run.")] = 5000,
     minutes: Annotated[
@@ -75,6 +76,16 @@ def train(
             "--sample-labels/--all-labels", help="uie: sample the labels of each prompt, or ask all of the set."
         ),
     ] = True,
+    meta: Annotated[bool, typer.Option("--meta/--no-meta", help="metaner: the meta-function loss.")] = True,
+    anonymise: Annotated[
+        bool, typer.Option("--anonymise/--no-anonymise", help="metaner: types stand under <type1> … in most episodes.")
+    ] = True,
+    language_model: Annotated[
+        bool, typer.Option("--language-model/--no-language-model", help="metaner: hidden words of open text as types.")
+    ] = True,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="metaner: only extraction without demonstrations, to compare with.")
+    ] = False,
     freeze_embeddings: Annotated[
         bool,
         typer.Option("--freeze-embeddings/--train-embeddings", help="Keep the encoder's word embeddings as they are."),
@@ -105,12 +116,14 @@ def train(
     workbench train --engine base --encoder sentence-transformers/all-MiniLM-L6-v2 --texts texts --data-root data --out runs/base --minutes 15
 
     workbench train --engine uie --backbone runs/base/model --data-root data --out runs/uie --minutes 60
+
+    workbench train --engine metaner --backbone runs/base/model --texts texts --data-root data --out runs/metaner --minutes 60
     """
     quiet_libraries()
     from workbench.extract.errors import EngineError
 
-    if engine not in ("usm", "uie", "base"):
-        raise EngineError(f"There is no training for the engine '{engine}': choose usm, uie or base.")
+    if engine not in ("usm", "uie", "metaner", "base"):
+        raise EngineError(f"There is no training for the engine '{engine}': choose usm, uie, metaner or base.")
     import torch
 
     output = Output(as_json)
@@ -157,6 +170,19 @@ def train(
             if not texts:
                 raise EngineError("A base is trained on open text: name .txt files or a folder of them with --texts.")
             model = run_base(encoder, texts, data_root, out, writing, length, sets=tuple(data or ()), **common)
+        elif engine == "metaner":
+            from workbench.extract.metaner.train.run import Choices
+            from workbench.extract.metaner.train.run import run as run_metaner
+
+            if hold_out:
+                raise EngineError("MetaNER is trained on the sets that --data names: leave --hold-out out.")
+            given = Choices(language_model=language_model, plain=plain)
+            given = given if meta else replace(given, meta=0.0)
+            given = given if anonymise else replace(given, anonymous=0.0)
+            model = run_metaner(
+                encoder, data_root, out, writing, length, choices=given, sets=tuple(data or ()), texts=tuple(texts or ()),
+                documents=documents, **common,
+            )  # fmt: skip
         else:
             from workbench.extract.uie.train.objectives import parse_objectives
             from workbench.extract.uie.train.run import run as run_uie

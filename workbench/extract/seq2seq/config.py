@@ -15,6 +15,7 @@ class CopyConfig(PretrainedConfig):
         vocab_size: numbers of the tokenizer.
         fixed: token numbers that may be written without standing in the source: structure, end, and whatever an engine needs besides.
         special: token numbers that are never copied from the source.
+        marked: token numbers that are copied and have a learnt part of their own, because their word embedding says nothing.
         decoder_layers, decoder_heads, decoder_ffn: of the decoder; its width is the encoder's.
         run: how many tokens back a run of copied tokens is followed.
         shapes: whether the shape of words (capitals, digits) is added to the source: for encoders with an uncased vocabulary.
@@ -30,6 +31,7 @@ class CopyConfig(PretrainedConfig):
         vocab_size: int = 0,
         fixed: list[int] | None = None,
         special: list[int] | None = None,
+        marked: list[int] | None = None,
         decoder_layers: int = 2,
         decoder_heads: int = 12,
         decoder_ffn: int = 1536,
@@ -46,6 +48,7 @@ class CopyConfig(PretrainedConfig):
         self.vocab_size = vocab_size
         self.fixed = list(fixed or [])
         self.special = list(special or [])
+        self.marked = list(marked or [])
         self.decoder_layers = decoder_layers
         self.decoder_heads = decoder_heads
         self.decoder_ffn = decoder_ffn

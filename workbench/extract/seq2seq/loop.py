@@ -6,7 +6,7 @@ A run's folder: `run.json` and `metrics.jsonl` (docs/training_log.md), `state/` 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from workbench.extract.errors import ExtractError
-from workbench.extract.seq2seq.batch import Batch
+from workbench.extract.seq2seq.batch import Batch, Example
 from workbench.extract.seq2seq.model import IGNORED, CopySeq2Seq
 from workbench.extract.seq2seq.stream import Stream
 from workbench.extract.state import load_state, read_state, write_state
@@ -24,6 +24,9 @@ from workbench.extract.usm.train.loop import Length
 from workbench.training.writer import RunWriter
 
 MODEL = "model"
+Extra = Callable[
+    [Any, Sequence[Example], int], dict[str, Tensor]
+]  # model, examples of the step, step -> losses by name
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def train(
     start: str,
     resume: bool = False,
     progress: bool = False,
+    extra: Extra | None = None,
 ) -> Path:
     """Train, or go on training.
 
@@ -113,6 +117,7 @@ def train(
         out: folder of the run. save: writes model and tokenizer into a folder.
         family: of the model, and start: what it started from, for the log.
         progress: draw a bar.
+        extra: further losses of a step, weighted, which are added to that of extraction.
 
     Returns:
         Folder of the exported checkpoint.
@@ -152,7 +157,7 @@ def train(
         with tqdm(total=length.steps, initial=step, disable=not progress, mininterval=5) as bar:
             while (done := length.done(step, seconds)) < 1.0 and step != length.stop_after:
                 begin = time.perf_counter()
-                values, seen = train_step(model, optimizer, stream, recipe, step, done)
+                values, seen = train_step(model, optimizer, stream, recipe, step, done, extra)
                 spent = time.perf_counter() - begin
                 step, seconds, tokens = step + 1, seconds + spent, tokens + seen
                 bar.update(1)
@@ -173,7 +178,13 @@ def train(
 
 
 def train_step(
-    model: Any, optimizer: torch.optim.Optimizer, stream: Stream, recipe: Recipe, step: int, done: float
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    stream: Stream,
+    recipe: Recipe,
+    step: int,
+    done: float,
+    extra: Extra | None = None,
 ) -> tuple[dict[str, float], int]:
     """One optimiser step: metrics by name, and the positions computed.
 
@@ -191,12 +202,21 @@ def train_step(
         losses = token_losses(model, batch)
     counted = (batch.labels != IGNORED).sum().clamp_min(1)
     loss = losses.sum() / counted
+    more: dict[str, Tensor] = {}
+    if extra is not None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+            more = extra(model, stream.rows(step), step)
+    shown = {f"loss/{name}": float(value.detach()) for name, value in more.items()}
+    if shown:
+        shown["loss/extraction"] = float(loss.detach())
+        loss = loss + torch.stack(list(more.values())).sum()
     loss.backward()
     norm = nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return {
         "loss": float(loss.detach()),
+        **shown,
         "lr": recipe.decoder_rate * factor,
         "grad_norm": float(norm),
         **{f"examples/{kind}": count for kind, count in kinds.items()},

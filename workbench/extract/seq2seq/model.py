@@ -67,7 +67,7 @@ class CopyEncoder(nn.Module):
         self.shape = nn.Embedding(len(SHAPES), width) if config.shapes else None
         if self.shape is not None:
             nn.init.zeros_(self.shape.weight)
-        special = sorted({*config.fixed, *config.special})
+        special = sorted({*config.fixed, *config.special, *config.marked})
         mark = torch.zeros(config.vocab_size, dtype=torch.long)
         mark[torch.tensor(special, dtype=torch.long)] = torch.arange(1, len(special) + 1)
         self.register_buffer("mark", mark, persistent=False)
@@ -139,14 +139,14 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> None:
         return None
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **options: Any) -> dict[str, Any]:  # type: ignore[override]
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The last token and the cache, as for every encoder-decoder, and what was written so far."""
-        past = options.get("past_key_values")
+        past = kwargs.get("past_key_values")
         done = int(past.get_seq_length()) if past is not None else 0
         return {
-            "input_ids": None, "encoder_outputs": options.get("encoder_outputs"), "attention_mask": options.get("attention_mask"),
+            "input_ids": None, "encoder_outputs": kwargs.get("encoder_outputs"), "attention_mask": kwargs.get("attention_mask"),
             "decoder_input_ids": input_ids[:, done:], "decoder_prefix": input_ids, "past_key_values": past,
-            "use_cache": options.get("use_cache", True),
+            "use_cache": kwargs.get("use_cache", True),
         }  # fmt: skip
 
     # ------------------------------------------------------------------ one pass
@@ -174,9 +174,8 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
         prefix = decoder_input_ids if decoder_prefix is None else decoder_prefix
         there = self.copyable[source] & attention_mask.bool()
         runs = run_lengths(prefix, source, there, self.config.run, decoder_input_ids.shape[1])  # [B, T, S]
-        longest = (runs == runs.amax(-1, keepdim=True)) & (runs > 0)
-        share = longest.to(states.dtype)
-        share = share / share.sum(-1, keepdim=True).clamp_min(1)
+        longest = self.longest(runs)
+        share = self.shares(longest, states.dtype)
         embedded = self.encoder.embed(decoder_input_ids) + self.copied(share @ states)
         out = self.decoder(
             inputs_embeds=embedded,
@@ -186,12 +185,33 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             **options,
         )
-        hidden = out.last_hidden_state
-        pointed = (self.query(hidden) @ self.key(states).transpose(1, 2)).float() * hidden.shape[-1] ** -0.5
+        return self.score(out.last_hidden_state, self.key(states), runs, longest, there[:, None]), out
+
+    @staticmethod
+    def longest(runs: Tensor) -> Tensor:
+        """Places where the longest match ends, bool like `runs`, [B, T, S]; none where nothing matches."""
+        return (runs == runs.amax(-1, keepdim=True)) & (runs > 0)
+
+    @staticmethod
+    def shares(longest: Tensor, dtype: torch.dtype) -> Tensor:
+        """What part of the source's states each place gives to the next token's embedding, [B, T, S]: the places of the longest match alike."""
+        share = longest.to(dtype)
+        return share / share.sum(-1, keepdim=True).clamp_min(1)
+
+    def score(self, hidden: Tensor, keys: Tensor, runs: Tensor, longest: Tensor, there: Tensor) -> Tensor:
+        """Scores of every slot from the decoder's states.
+
+        Args:
+            hidden: [B, T, D]. keys: of the source's places, [B, S, D]. runs, longest: [B, T, S]. there: may be copied, bool [B, 1, S].
+
+        Returns:
+            float32 [B, T, F + S].
+        """
+        pointed = (self.query(hidden) @ keys.transpose(1, 2)).float() * hidden.shape[-1] ** -0.5
         bonus = torch.where(longest, self.gain[runs], 0.0)
         pointed = pointed + nn.functional.pad(bonus[..., :-1], (1, 0))
-        pointed = pointed.masked_fill(~there[:, None], NOWHERE)
-        return torch.cat((self.write(hidden).float(), pointed), -1), out
+        pointed = pointed.masked_fill(~there, NOWHERE)
+        return torch.cat((self.write(hidden).float(), pointed), -1)
 
     def forward(
         self,

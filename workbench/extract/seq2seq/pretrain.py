@@ -305,7 +305,7 @@ def _ids(pieces: Pieces, first: int, stop: int) -> Label:
     return tuple(pieces.ids[first:stop].tolist())
 
 
-def _words(pieces: Pieces) -> list[tuple[int, int]]:
+def words_of(pieces: Pieces) -> list[tuple[int, int]]:
     """First piece and stop of each word."""
     borders = [0, *(np.flatnonzero(np.diff(pieces.words)) + 1).tolist(), len(pieces)]
     return list(pairwise(borders))
@@ -315,7 +315,7 @@ def _content_words(pieces: Pieces) -> list[tuple[int, int]]:
     """Words of at least five letters."""
     sign = SHAPES.index("sign")
     return [
-        (a, b) for a, b in _words(pieces) if pieces.ends[b - 1] - pieces.starts[a] >= 5 and pieces.shapes[a] != sign
+        (a, b) for a, b in words_of(pieces) if pieces.ends[b - 1] - pieces.starts[a] >= 5 and pieces.shapes[a] != sign
     ]
 
 
@@ -334,7 +334,7 @@ def _by_shape(text: OpenText, names: dict[str, Label]) -> list[Node]:
     """Runs of capitalised words, words with digits, and what stands between quotation marks."""
     pieces = text.pieces
     found: list[Node] = []
-    words = _words(pieces)
+    words = words_of(pieces)
     number = 0
     while number < len(words):
         first, stop = words[number]

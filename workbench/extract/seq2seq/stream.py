@@ -6,7 +6,7 @@ Everything follows from the seed and the number of the batch, so a run that is r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -24,9 +24,18 @@ class Stream:
     Args:
         makers: kind -> (weight, makes an example or None where a draw came to nothing).
         tokens: of the model. size: examples a batch. seed: of everything that chance decides.
+        cycle: kinds in turn, over and over, instead of by chance.
     """
 
-    def __init__(self, makers: Mapping[str, tuple[float, Maker]], tokens: SelTokens, size: int, seed: int) -> None:
+    def __init__(
+        self,
+        makers: Mapping[str, tuple[float, Maker]],
+        tokens: SelTokens,
+        size: int,
+        seed: int,
+        cycle: Sequence[str] = (),
+    ) -> None:
+        self._cycle = tuple(kind for kind in cycle if makers[kind][0] > 0)
         self.makers = {kind: maker for kind, (weight, maker) in makers.items() if weight > 0}
         weights = np.array([weight for weight, _ in makers.values() if weight > 0])
         self._chances = weights / weights.sum()
@@ -38,7 +47,12 @@ class Stream:
         rng = np.random.default_rng((self.seed, pool))
         kinds = list(self.makers)
         drawn: list[Example] = []
-        for number in rng.choice(len(kinds), self.size * POOL, p=self._chances):
+        count = self.size * POOL
+        if self._cycle:
+            turns = [kinds.index(self._cycle[(pool * count + n) % len(self._cycle)]) for n in range(count)]
+        else:
+            turns = rng.choice(len(kinds), count, p=self._chances).tolist()
+        for number in turns:
             for _ in range(TRIES):
                 example = self.makers[kinds[number]](rng)
                 if example is not None:
@@ -51,10 +65,14 @@ class Stream:
         batches = [drawn[n : n + self.size] for n in range(0, len(drawn), self.size)]
         return [batches[n] for n in rng.permutation(len(batches))]
 
-    def batch(self, step: int) -> tuple[Batch, Counter[str]]:
-        """The batch of a step, from 0, and how many examples of each kind are in it."""
+    def rows(self, step: int) -> list[Example]:
+        """The examples of a step, from 0."""
         pool, place = divmod(step, POOL)
         if self._pool[0] != pool:
             self._pool = (pool, self.examples(pool))
-        rows = self._pool[1][place % len(self._pool[1])]
+        return self._pool[1][place % len(self._pool[1])]
+
+    def batch(self, step: int) -> tuple[Batch, Counter[str]]:
+        """The batch of a step, from 0, and how many examples of each kind are in it."""
+        rows = self.rows(step)
         return make_batch(rows, self._tokens), Counter(row.kind for row in rows)

@@ -79,6 +79,7 @@ class Chunk:
     relations: list[tuple[str, tuple[Pair, str], tuple[Pair, str]]] = field(default_factory=list)
     events: list[tuple[str, Pair, list[tuple[str, Pair]]]] = field(default_factory=list)
     has: tuple[bool, bool, bool] = (True, True, True)  # entities, relations, events annotated
+    text: str = ""  # of the whole document, which the offsets of the pieces count
 
 
 @dataclass
@@ -171,7 +172,7 @@ def _chunks(document: Document, whole: Pieces, window: int, plan: Plan, dropped:
     first = 0
     while first < len(whole):
         stop = _cut(document.text, whole, first, window)
-        chunk = Chunk(whole.cut(first, stop), has=has)
+        chunk = Chunk(whole.cut(first, stop), has=has, text=document.text)
 
         def place(start: int, end: int, first: int = first, stop: int = stop) -> Pair | None:
             found = whole.covering(start, end)

@@ -1,0 +1,1 @@
+"""Pre-training of MetaNER: episodes from annotated sets and open text, the meta loss, the command (docs/metaner.md)."""
