@@ -22,6 +22,7 @@ from workbench.commands import (
     doctor,
     elastic,
     extract,
+    fewshot,
     figures,
     info,
     models,
@@ -62,6 +63,7 @@ cli.command("carve")(elastic.carve)
 cli.command("budget")(elastic.budget)
 cli.command("extract")(extract.extract)
 cli.command("evaluate")(extract.evaluate)
+cli.command("fewshot")(fewshot.fewshot)
 cli.command("train")(train.train)
 cli.command("doctor")(doctor.doctor)
 cli.add_typer(unified.unified, name="unified")

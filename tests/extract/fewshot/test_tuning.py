@@ -1,0 +1,80 @@
+"""Fine-tuning on shots: USM and UIE learn them, the engine that was given stays as it was."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from tests.extract.seq2seq.conftest import tiny_copy
+from tests.extract.uie.conftest import words  # noqa: F401 - a fixture
+from tests.extract.usm.conftest import model as usm_model  # noqa: F401 - a fixture
+from tests.extract.usm.conftest import tokenizer  # noqa: F401 - a fixture
+from tests.extract.usm.conftest import tokenizer as plain_tokenizer  # noqa: F401 - a fixture
+from workbench.extract import Document, Schema, Span
+from workbench.extract.errors import EngineError
+from workbench.extract.evaluate.facts import Count
+from workbench.extract.fewshot import Tuning, episode_count, fine_tuned
+from workbench.extract.fewshot.tuning import PAPER_EPOCHS, TUNERS, Stopped
+from workbench.extract.uie.engine import UieEngine
+from workbench.extract.usm.engine import UsmEngine
+
+SCHEMA = Schema.of("person")
+
+
+def shot(text: str, *spans: tuple[str, str]) -> Document:
+    found = [Span(start=text.index(w), end=text.index(w) + len(w), type=t) for w, t in spans]
+    return Document(id=text, text=text, entities=tuple(found), relations=())
+
+
+SHOTS = [
+    shot("marie worked in paris", ("marie", "person")),
+    shot("pierre met marie in warsaw", ("pierre", "person"), ("marie", "person")),
+    shot("great food but slow service"),
+]
+
+
+@pytest.fixture
+def engines(usm_model: Any, words: Any, tokenizer: Any) -> dict[str, Any]:  # noqa: F811
+    return {"usm": UsmEngine(usm_model, tokenizer, "tiny"), "uie": UieEngine(tiny_copy(words), words, "tiny")}
+
+
+def net(engine: Any) -> torch.nn.Module:
+    return engine.usm if engine.name == "usm" else engine.net  # type: ignore[no-any-return]
+
+
+def f1(engine: Any) -> float:
+    found = engine.extract([d.text for d in SHOTS], SCHEMA)
+    return sum(episode_count(SHOTS, [each.select(nested=False) for each in found]).values(), Count()).f1
+
+
+@pytest.mark.parametrize("name", ["usm", "uie"])
+def test_the_shots_are_learnt_and_the_given_engine_stays(engines: dict[str, Any], name: str) -> None:
+    engine = engines[name]
+    before = copy.deepcopy(net(engine).state_dict())
+    told: list[tuple[int, int]] = []
+    made = fine_tuned(engine, SHOTS, SCHEMA, Tuning(epochs=80, rate=1e-3), lambda *now: told.append(now))
+    assert told[0] == (1, 80) and told[-1] == (80, 80), "three sentences are one step of four an epoch"
+    assert all(torch.equal(value, before[key]) for key, value in net(engine).state_dict().items())
+    assert not net(made).training and made is not engine and made.name == name
+    assert f1(made) >= 0.8 > f1(engine)
+    again = fine_tuned(engine, SHOTS, SCHEMA, Tuning(epochs=2))
+    same = fine_tuned(engine, SHOTS, SCHEMA, Tuning(epochs=2))
+    assert all(torch.equal(value, net(same).state_dict()[key]) for key, value in net(again).state_dict().items())
+
+
+def test_the_recipe_counts_steps_as_the_paper_does() -> None:
+    assert Tuning(epochs=PAPER_EPOCHS).steps(4) == 200 and Tuning(epochs=PAPER_EPOCHS).steps(20) == 1000
+    assert Tuning(epochs=PAPER_EPOCHS).warmup_steps(20) == 60
+
+
+def test_what_cannot_be_tuned_is_said(engines: dict[str, Any]) -> None:
+    assert set(engines) <= set(TUNERS)
+    with pytest.raises(EngineError, match="nothing to fine-tune on"):
+        fine_tuned(engines["usm"], [], SCHEMA)
+    with pytest.raises(EngineError, match="no entity type"):
+        fine_tuned(engines["usm"], SHOTS, Schema.read({"events": {"attack": []}}))
+    with pytest.raises(Stopped, match="stopped"):
+        fine_tuned(engines["uie"], SHOTS, SCHEMA, stopped=lambda: True)
