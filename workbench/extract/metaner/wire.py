@@ -41,14 +41,17 @@ class Shot:
         """The characters from one piece to another."""
         return self.text[self.pieces.starts[first] : self.pieces.ends[last]] if len(self.pieces) else ""
 
-    def said(self, names: Mapping[str, str]) -> Iterator[tuple[Mention, str]]:
-        """Mentions of the types that have a name, each string under each type once, with the name."""
-        seen = set()
+    def said(self, names: Mapping[str, str]) -> list[tuple[int, int, list[str]]]:
+        """What is written about it: (first and last piece, names), each string once, with every type that has a name."""
+        found: dict[str, tuple[int, int, list[str]]] = {}
         for first, last, type_ in self.mentions:
-            key = (type_, self.words(first, last))
-            if type_ in names and key not in seen:
-                seen.add(key)
-                yield (first, last, type_), names[type_]
+            name = names.get(type_)
+            if name is not None:
+                key = f"{first}" if self.altered else self.words(first, last)
+                entry = found.setdefault(key, (first, last, []))
+                if name not in entry[2]:
+                    entry[2].append(name)
+        return list(found.values())
 
     def cut(self, most: int) -> Shot:
         """The first pieces."""
@@ -133,20 +136,19 @@ class Wire:
             if self.copies:
                 source.add((self.tokens.label, *self.name(name)), what="label", number=number)
             else:
-                source.add(self._strings(f" {LABEL} {name}", name), what="label", number=number)
+                source.add(self._strings(f" {LABEL} {name}", [name]), what="label", number=number)
 
-    def _strings(self, text: str, name: str) -> list[int]:
-        """Numbers of a text of ours with an anonymous or a written-out name in it; only the former may be a special token."""
-        if name in self._known or "<" not in name:
+    def _strings(self, text: str, names: Sequence[str]) -> list[int]:
+        """Numbers of a text of ours that ends in names; only anonymous ones may be special tokens."""
+        if all(name in self._known or "<" not in name for name in names):
             found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             return found
-        before, _, after = text.rpartition(name)
-        parts = (
-            self.tokenizer(part, add_special_tokens=False)["input_ids"] if part.strip() else []
-            for part in (before, after)
-        )
-        head, tail = parts
-        return [*head, *self.name(name), *tail]
+        found = []
+        for name in names:
+            before, _, text = text.partition(name)
+            found += self.tokenizer(before, add_special_tokens=False)["input_ids"] if before.strip() else []
+            found += self.name(name)
+        return [*found, *(self.tokenizer(text, add_special_tokens=False)["input_ids"] if text.strip() else [])]
 
     def words(self, shot: Shot) -> tuple[list[int], list[int]]:
         """Numbers and shapes of a text."""
@@ -154,21 +156,24 @@ class Wire:
             return shot.pieces.ids.tolist(), shot.pieces.shapes.tolist()
         return self._encode(shot.words()), []
 
-    def entries(self, shot: Shot, names: Mapping[str, str]) -> Iterator[tuple[Mention, list[int], list[int]]]:
-        """What is written of each mention: the mention, numbers of its span, numbers of what follows."""
+    def entries(self, shot: Shot, names: Mapping[str, str]) -> Iterator[tuple[int, int, list[int], list[int]]]:
+        """What is written of each span: its first and last piece, numbers of the span, numbers of what follows."""
         t = self.tokens
-        for n, ((first, last, type_), name) in enumerate(shot.said(names)):
+        for n, (first, last, said) in enumerate(shot.said(names)):
+            own = shot.pieces.ids[first : last + 1].tolist()
             if self.copies:
-                span, rest = shot.pieces.ids[first : last + 1].tolist(), [t.is_, *self.name(name), t.stop]
+                rest = [t.is_]
+                for name in said:
+                    rest += [*self.name(name), t.comma]
+                rest[-1] = t.stop
+                yield first, last, own, rest
             else:  # from the second one on with a leading space
-                said = shot.pieces.ids[first : last + 1].tolist() if shot.altered else None
-                span = said or self._encode(f"{' ' if n else ''}{shot.words(first, last)}")
-                rest = self._strings(f" is {name}.", name)
-            yield (first, last, type_), span, rest
+                span = own if shot.altered else self._encode(f"{' ' if n else ''}{shot.words(first, last)}")
+                yield first, last, span, self._strings(f" is {', '.join(said)}.", said)
 
     def output(self, shot: Shot, names: Mapping[str, str]) -> list[int]:
         """What is to be written about a shot, the end left out."""
-        return [number for _, span, rest in self.entries(shot, names) for number in (*span, *rest)]
+        return [number for *_, span, rest in self.entries(shot, names) for number in (*span, *rest)]
 
     def demonstration(self, source: Source, shot: Shot, names: Mapping[str, str], number: int = 0) -> None:
         ids, shapes = self.words(shot)

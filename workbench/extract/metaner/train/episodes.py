@@ -80,7 +80,7 @@ class Writer:
         places: list[int] = []
         silent = set()
         begin = source.query
-        for (first, last, _), span, rest in wire.entries(query, names):
+        for first, last, span, rest in wire.entries(query, names):
             if len(target) + len(span) + len(rest) + 1 > self.sampling.max_target:
                 complete = False  # the rest is left out, so the end is not where it would be
                 break
