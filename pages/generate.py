@@ -19,6 +19,7 @@ from pages.parts.generate_view import show_result
 from pages.parts.selection import Field, key, remember, settle, to_address
 from pages.parts.words import plain
 from workbench import session
+from workbench.making import GUIDANCE, TEMPERATURE
 
 PREFIX = "generate."
 EVERY = 0.5  # seconds between two looks at something that is being made
@@ -94,9 +95,9 @@ def _fields() -> dict[str, Field]:
 
     return {
         "task": Field("picture", task),
-        "temperature": Field(0.7, between(0.1, 2.0)),
+        "temperature": Field(TEMPERATURE, between(0.1, 2.0)),
         "top_p": Field(1.0, between(0.1, 1.0)),
-        "guidance": Field(1.5, between(1.0, 4.0)),
+        "guidance": Field(GUIDANCE, between(1.0, 4.0)),
         "seed": Field(0, seed),
     }
 

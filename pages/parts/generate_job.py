@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.capture.errors import WorkbenchError
 from workbench.jobs import Task
+from workbench.making import GUIDANCE, TEMPERATURE
 
 if TYPE_CHECKING:
     from workbench.unified.generate import Generator
@@ -41,9 +42,9 @@ class Wish:
     prompt: str
     file: Path | None = None
     upload: bool = False
-    temperature: float = 0.7
+    temperature: float = TEMPERATURE
     top_p: float = 1.0
-    guidance: float = 1.5
+    guidance: float = GUIDANCE
     seed: int = 0
 
 

@@ -16,6 +16,7 @@ from pages.parts import generate_job
 from tests.pages.conftest import ROOT, Dashboard
 from tests.unified.toy import sizes
 from workbench import session
+from workbench.making import TEMPERATURE
 
 Words = Callable[[AppTest], str]
 
@@ -113,7 +114,7 @@ def test_a_shipped_file_is_read(shipped: Dashboard, words: Words) -> None:
 
 def test_a_link_to_a_model_that_is_gone_says_so(shipped: Dashboard, words: Words) -> None:
     app = shipped.open("generate", model="lost", temperature="99")
-    assert "not on this machine" in words(app) and app.slider(key="generate.temperature").value == 0.7
+    assert "not on this machine" in words(app) and app.slider(key="generate.temperature").value == TEMPERATURE
 
 
 def test_the_first_picture_needs_no_torch() -> None:

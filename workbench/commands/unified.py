@@ -11,6 +11,7 @@ import typer
 
 from workbench.commands.experiment import experiment
 from workbench.commands.output import JsonOption, Output, quiet_libraries
+from workbench.making import GUIDANCE, TEMPERATURE
 
 if TYPE_CHECKING:
     from workbench.unified.generate import Generator
@@ -44,7 +45,12 @@ DataRoot = Annotated[
     ),
 ]
 Checkpoint = Annotated[
-    Path, typer.Option("--checkpoint", help="Folder of a trained model, as `workbench unified train` writes it.")
+    Path | None,
+    typer.Option(
+        "--model",
+        "--checkpoint",
+        help="Folder of a trained model, or the name of a shipped one; omni-mini if not given.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything that chance decides.")]
 
@@ -152,7 +158,7 @@ def train(
 
 @unified.command("generate")
 def generate(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint = None,
     make: Annotated[Make, typer.Option("--make", help="What to make.")] = Make.text,
     prompt: Annotated[
         str, typer.Option("--prompt", help="Words: what to draw or say, or the beginning of a text.")
@@ -167,9 +173,11 @@ def generate(
     count: Annotated[int, typer.Option("--count", min=1, max=256, help="How many to make.")] = 1,
     frames: Annotated[int, typer.Option("--frames", min=1, max=64, help="Frames of a clip.")] = 4,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest text, or steps of speech.")] = 64,
-    temperature: Annotated[float, typer.Option("--temperature", help="Below 1 surer, above 1 more varied.")] = 0.7,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Below 1 surer, above 1 more varied.")
+    ] = TEMPERATURE,
     top_p: Annotated[float, typer.Option("--top-p", help="Share of the likeliest choices that is kept.")] = 1.0,
-    guidance: Annotated[float, typer.Option("--guidance", help="Pull toward the prompt; 1 is none.")] = 1.0,
+    guidance: Annotated[float, typer.Option("--guidance", help="Pull toward the prompt; 1 is none.")] = GUIDANCE,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest choice.")] = False,
     seed: Seed = 0,
     as_json: JsonOption = False,
@@ -178,7 +186,7 @@ def generate(
 
     Examples:
 
-    workbench unified generate --checkpoint runs/mine/model --make picture --prompt "a handwritten three" --out three.png
+    workbench unified generate --make picture --prompt "a handwritten three" --out three.png
 
     workbench unified generate --checkpoint runs/mine/model --file three.png
 
@@ -196,7 +204,8 @@ def generate(
         raise UnifiedError(
             f"Expected --prompt with what to make and --out with a file for the {make.value}, got less: give both."
         )
-    generator = Generator(*load_checkpoint(checkpoint))
+    folder = _shipped_or(checkpoint)
+    generator = Generator(*load_checkpoint(folder))
     if make is Make.text:
         result = _answer(generator, prompt, files or [], count, max_tokens, settings)
         for text in result["texts"]:
@@ -206,20 +215,13 @@ def generate(
         result = _made(generator, make, prompt, out, count, frames, max_tokens, settings)
         for path in result["files"]:
             output.say(path)
-    output.result({"checkpoint": str(checkpoint), "make": make.value, "prompt": prompt, **result})
+    output.result({"checkpoint": str(folder), "make": make.value, "prompt": prompt, **result})
 
 
 @unified.command("evaluate")
 def evaluate(
     data_root: DataRoot,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            "--model",
-            "--checkpoint",
-            help="Folder of a trained model, or the name of a shipped one; omni-mini if not given.",
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many samples of every task; all if not given.")
     ] = None,

@@ -71,11 +71,11 @@ class UnifiedTasks:
     ) -> None:
         check_tasks(tasks, data)
         assert data.root is not None  # check_tasks
+        from workbench.making import GUIDANCE, TEMPERATURE
         from workbench.unified.checkpoint import tokenizers_beside
         from workbench.unified.data.clips import FRAMES
         from workbench.unified.evaluate.bench import JUDGES, Judges, default_folder, provide_judges, test_data
         from workbench.unified.evaluate.making import MADE
-        from workbench.unified.evaluate.run import GUIDANCE, TEMPERATURE
         from workbench.unified.generate import Generator
         from workbench.unified.sampling import Sampling
 

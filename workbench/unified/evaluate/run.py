@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from workbench.making import GUIDANCE, TEMPERATURE
 from workbench.unified.data.clips import FRAMES
 from workbench.unified.evaluate.bench import JUDGES, Judges, default_folder, provide_judges, test_data
 from workbench.unified.evaluate.judges import JudgePlan
@@ -13,9 +14,6 @@ from workbench.unified.evaluate.listening import listening
 from workbench.unified.evaluate.making import MADE, make_clips, make_pictures, make_speech, moved
 from workbench.unified.evaluate.probe import linear_probe
 from workbench.unified.evaluate.reading import read_clips, read_pictures, read_sounds, text_bits
-
-TEMPERATURE, GUIDANCE = 0.4, 3.0
-"""Sampling of what is made; chosen on 100 drawings a task with a seed of their own (docs/unified.md), never on the seed that is reported."""
 
 
 def evaluate(
