@@ -66,13 +66,10 @@ def _compare(shown: list[session.Place]) -> None:
     with st.sidebar:
         choices.show_measure(lined)
     if state[key("experts")] == AUTO:
-        why = (
-            "the captures name different models, or untrained weights"
-            if lined.lineage == APART
-            else "they name the same model"
-        )
         how = "not compared one by one" if lined.lineage == APART else "taken to mean the same"
-        st.caption(f"Expert numbers are {how}, because {why}. Choose otherwise under “Expert numbers” on the left.")
+        st.caption(
+            f"Expert numbers are {how}, because {plain(lined.reason, limit=300)}. Choose otherwise under “Expert numbers” on the left."
+        )
     draw(shown, lined, str(state[key("measure")]), saturation=state[key("measure")] == SATURATION)
 
 

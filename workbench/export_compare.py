@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from workbench.analysis.align import Lineage, align
-from workbench.analysis.compare import BY_EXPERT, COMPARED, ComparisonTable, chosen_names, compare_table
+from workbench.analysis.compare import BY_EXPERT, COMPARED, chosen_names, compare_table
+from workbench.analysis.comparison import ComparisonTable
 from workbench.analysis.saturation import SaturationTable, saturation_table
 from workbench.capture import Capture
 from workbench.capture.errors import CaptureError, WorkbenchError

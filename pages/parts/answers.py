@@ -6,7 +6,7 @@ import numpy as np
 
 from pages.parts.words import count, plain
 from workbench.analysis.tables import BalanceTable, CoactivationTable, HeatmapTable, OverlapTable, UtilisationTable
-from workbench.figures.style import site_title
+from workbench.analysis.words import site_title
 
 NOTHING = "Too few tokens to say: every cell is grey."
 

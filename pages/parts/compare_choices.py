@@ -12,8 +12,8 @@ from pages.parts.selection import ALL_PHASES, MAX_SITES, Field
 from workbench import session
 from workbench.analysis.align import Alignment
 from workbench.analysis.compare import BY_EXPERT, COMPARED
+from workbench.analysis.words import site_title
 from workbench.capture.schema import PHASES
-from workbench.figures.style import site_title
 
 PREFIX = "compare."
 SATURATION = "saturation"
@@ -29,7 +29,7 @@ MEASURE_WORDS = {
 EXPERT_WORDS = {
     AUTO: "As the captures say",
     SAME: "Mean the same: one model, its checkpoints or parts",
-    APART: "Mean nothing: models trained apart",
+    APART: "Mean nothing: other models, or untrained weights",
 }
 PHASE_WORDS = {
     ALL_PHASES: "Reading and writing",

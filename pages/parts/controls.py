@@ -13,8 +13,8 @@ from pages.parts.views import View
 from workbench.analysis.coactivation import NORMALISATIONS
 from workbench.analysis.load import BALANCE_MEASURES
 from workbench.analysis.select import all_sites, groups_with_tokens
+from workbench.analysis.words import site_title
 from workbench.capture import Capture
-from workbench.figures.style import site_title
 
 MEASURE_WORDS = {
     "utilisation": "Load against an even load",
@@ -47,7 +47,7 @@ def show_controls(capture: Capture, view: View | More, known: Mapping[str, Field
         _null(capture)
     _group(capture, view)
     if "site" in view.uses:
-        _one_site(capture)
+        _one_site(capture, isinstance(view, More) and view.onward)
     else:
         _sites(capture, view)
     if "measure" in view.uses:
@@ -112,12 +112,12 @@ def _sites(capture: Capture, view: View | More) -> None:
     )
 
 
-def _one_site(capture: Capture) -> None:
-    from pages.parts.views import site_for_pairs
+def _one_site(capture: Capture, onward: bool) -> None:
+    from pages.parts.views import site_for_one, sites_for_one
 
-    sites = all_sites(capture)
+    sites = sites_for_one(capture, onward)
     state = {name: st.session_state[key(name)] for name in ("site", "sites")}
-    now = site_for_pairs(capture, state)
+    now = site_for_one(capture, state, onward)
     st.session_state[key("pairs.site")] = now
     st.selectbox(
         "Layer",

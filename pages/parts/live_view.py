@@ -12,11 +12,11 @@ from pages.parts.live_strip import show_strip
 from pages.parts.views import heatmap_height
 from pages.parts.words import count, plain
 from workbench.analysis.trace import Trace
+from workbench.analysis.words import site_title
 from workbench.capture import Site
 from workbench.figures import interactive
 from workbench.figures.live import MOST_TOKENS, route, strip_data, token_words
 from workbench.figures.live_html import LIMIT
-from workbench.figures.style import site_title
 
 _BAR_BELOW = {"orientation": "h", "y": -0.22, "yanchor": "top", "thickness": 12, "title": {"side": "bottom"}}
 _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}

@@ -157,7 +157,7 @@ def _choose_groups() -> str:
 
 
 def _choose_options() -> dict[str, Any]:
-    with st.expander("Options"):
+    with st.expander("Options", expanded=bool(st.session_state.get("start.make.open"))):
         first, second, third = st.columns(3)
         return {
             "max_length": first.number_input(

@@ -13,9 +13,9 @@ from workbench.analysis.map_features import MOST_TOKENS
 from workbench.analysis.projection import NEIGHBOURS
 from workbench.analysis.select import all_sites, groups_with_tokens
 from workbench.analysis.umap_run import MIN_DIST
+from workbench.analysis.words import site_title
 from workbench.capture import Capture, CaptureError
 from workbench.figures.map_style import COLOURS_BY
-from workbench.figures.style import site_title
 
 PREFIX = "map."
 METHODS = {"pca": "PCA", "umap": "UMAP"}

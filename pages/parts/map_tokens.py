@@ -11,9 +11,10 @@ from pages.parts.words import count, plain
 from workbench import session
 from workbench.analysis.examples import Examples, tokens_at
 from workbench.analysis.projection import MapTable
+from workbench.analysis.words import site_title
 from workbench.capture import Capture
 from workbench.figures.map_style import shown
-from workbench.figures.style import group_styles, site_title
+from workbench.figures.style import group_styles
 
 MOST_NAMED = 200  # points that can be picked by name; more are picked by the lasso
 

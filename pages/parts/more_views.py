@@ -12,8 +12,8 @@ from pages.parts.computed import computed
 from pages.parts.words import plain
 from workbench import session
 from workbench.analysis.select import key_sites
+from workbench.analysis.words import site_title
 from workbench.capture import Capture
-from workbench.figures.style import site_title
 
 ROWS = 60  # numbers' work of a token row at a site, for `computed`
 
@@ -26,7 +26,7 @@ class More:
         label: its name in the list. asks: the question that it answers.
         make: (capture, choices) -> table. work: (capture, choices) -> numbers of work.
         figure, paper: (table, choices, capture) -> figure for page and paper.
-        answer: table -> one sentence. uses: the controls that change it.
+        answer: table -> one sentence. uses: the controls that change it. onward: its layer has another after it.
     """
 
     label: str
@@ -37,6 +37,7 @@ class More:
     paper: Callable[[Any, Mapping[str, Any], Capture], Any]
     answer: Callable[[Any], str]
     uses: frozenset[str]
+    onward: bool = False
 
 
 def table_of(place: session.Place, capture: Capture, slug: str, chosen: Mapping[str, Any]) -> Any:
@@ -63,10 +64,10 @@ def _by_rows(capture: Capture, chosen: Mapping[str, Any]) -> float:
     return float(ROWS * _rows(capture) * len(chosen["sites"] or capture.sites))
 
 
-def _one_site(capture: Capture, chosen: Mapping[str, Any]) -> str:
-    from pages.parts.views import site_for_pairs
+def _one_site(capture: Capture, chosen: Mapping[str, Any], onward: bool = False) -> str:
+    from pages.parts.views import site_for_one
 
-    return site_for_pairs(capture, chosen)
+    return site_for_one(capture, chosen, onward)
 
 
 # ---------------------------------------------------------------------------------------------- tables
@@ -105,7 +106,7 @@ def _ranks(capture: Capture, chosen: Mapping[str, Any]) -> Any:
 def _affinity(capture: Capture, chosen: Mapping[str, Any]) -> Any:
     from workbench.analysis.affinity import affinity_table
 
-    return affinity_table(capture, _one_site(capture, chosen))
+    return affinity_table(capture, _one_site(capture, chosen, onward=True))
 
 
 def _frequency(capture: Capture, chosen: Mapping[str, Any]) -> Any:
@@ -155,7 +156,7 @@ def _drawn(name: str, *, pairs: bool = False) -> tuple[Callable[..., Any], Calla
 
 # ---------------------------------------------------------------------------------------------- answers
 def _say_curve(table: Any) -> str:
-    return table.summary().replace(f"At {table.site.id}", f"At {site_title(table.site)}", 1)
+    return table.summary()
 
 
 def _largest(value: np.ndarray, few: np.ndarray) -> tuple[int, ...] | None:
@@ -240,7 +241,7 @@ MORE = {
     ),
     "affinity": More(
         "Next layer", "Which expert does a token take next?", _affinity, lambda capture, chosen: 25.0 * _rows(capture) * 10, *_drawn("affinity"),
-        _say_affinity, frozenset({"site"}),
+        _say_affinity, frozenset({"site"}), onward=True,
     ),
     "concentration": More(
         "Gate weight of the strongest", "How is a token's gate weight spread?", _concentration, _by_rows, *_lines("of_concentration"),

@@ -14,8 +14,9 @@ from pages.parts.words import count, plain
 from workbench import session
 from workbench.analysis.examples import Examples, tokens_behind
 from workbench.analysis.select import all_sites, groups_with_tokens
+from workbench.analysis.words import site_title
 from workbench.capture import Capture
-from workbench.figures.style import group_styles, site_title
+from workbench.figures.style import group_styles
 
 SHOWN = 20  # contexts; more are in the file
 IN_FILE = 1000

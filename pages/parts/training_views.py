@@ -24,8 +24,9 @@ from workbench.analysis.curves import (
 )
 from workbench.analysis.load import BALANCE_MEASURES
 from workbench.analysis.select import groups_with_tokens, key_sites
+from workbench.analysis.words import site_title
 from workbench.capture import Capture, CaptureError
-from workbench.figures.style import heatmap_scale, site_title
+from workbench.figures.style import heatmap_scale
 from workbench.training import Run
 
 PREFIX = "training."
@@ -105,9 +106,9 @@ def answer(run: Run) -> str:
             said.append(
                 f"at step {step:,} the load is least even in {site_title(capture.sites[low])} (entropy {entropy[low]:.2f} of 1), and "
                 + (
-                    f"**{count(int(np.nansum(dead)), 'expert')}** of the fixed batch stayed unused"
+                    f"**{count(int(np.nansum(dead)), 'expert')}** stayed unused on the evaluation batch"
                     if np.nansum(dead)
-                    else "no expert stayed unused on the fixed batch"
+                    else "no expert stayed unused on the evaluation batch"
                 )
             )
     if not said:
@@ -139,7 +140,7 @@ def _overview(runs: Named) -> None:
             for measure in ("normalised entropy", "MaxVio")
         ]
     caption = (
-        f"What the training loop logged, and evenness of the load over experts on the fixed evaluation batch, by optimiser step, all groups "
+        f"What the training loop logged, and evenness of the load over experts on the evaluation batch (the same texts at every capture), by optimiser step, all groups "
         f"together; {tables[0].caption.rsplit('; ', 1)[-1] if len(tables) == 1 else 'a falling loss or an even load does not prove that experts specialise.'}"
     )
     _draw("overview", joined(tables, caption), runs)
@@ -222,7 +223,7 @@ def _play(runs: Named) -> None:
             thinned = f" ({len(shown)} of {len(run.captures)} captures)" if len(shown) < len(run.captures) else ""
             st.caption(
                 plain(
-                    f"Load of each expert over an even load for {group or 'all groups together'} on the fixed evaluation batch, a frame a "
+                    f"Load of each expert over an even load for {group or 'all groups together'} on the evaluation batch, the same texts at every capture, a frame a "
                     f"capture{thinned}, n = {int(tables[-1].n.max(initial=0)):,} tokens; expert numbers keep their meaning from frame to "
                     "frame of one run, and mean nothing between layers or runs.",
                     limit=1000,

@@ -16,4 +16,5 @@ def show_untrained() -> None:
         help="Opens the form on Start with “Untrained weights” switched on: choose the same model, files and groups.",
     ):
         st.session_state["start.make.untrained"] = True
+        st.session_state["start.make.open"] = True  # the switch is seen
         st.switch_page(START)

@@ -12,6 +12,7 @@ from pages.parts.selection import ALL_PHASES, VIEWS
 from workbench.analysis.coactivation import coactivation_table
 from workbench.analysis.load import balance_table, heatmap_table, utilisation_table
 from workbench.analysis.overlap import overlap_table
+from workbench.analysis.select import all_sites
 from workbench.analysis.specialisation import specialisation_table
 from workbench.capture import Capture
 from workbench.figures import interactive, marks
@@ -58,8 +59,29 @@ def group_of(capture: Capture, chosen: Mapping[str, Any]) -> str:
     return capture.groups[chosen["group"]]
 
 
-def site_for_pairs(capture: Capture, chosen: Mapping[str, Any]) -> str:
-    """The one site that co-activation shows: that of the chosen cell, else the first one chosen, else the middle one."""
+def sites_for_one(capture: Capture, onward: bool = False) -> tuple[str, ...]:
+    """Sites of which one can be shown; onward: those with another after them, where there are any."""
+    if not onward:
+        return all_sites(capture)
+    from workbench.analysis.affinity import next_site
+
+    return tuple(site for site in all_sites(capture) if next_site(capture, site) is not None) or all_sites(capture)
+
+
+def site_for_one(capture: Capture, chosen: Mapping[str, Any], onward: bool = False) -> str:
+    """The one site of a view: that of the chosen cell, else the first one chosen, else the middle one; where it has none after it
+    and the view needs one, the site before it."""
+    found = _wanted(capture, chosen)
+    allowed = sites_for_one(capture, onward)
+    if found in allowed:
+        return found
+    order = all_sites(capture)
+    return max(
+        (site for site in allowed if order.index(site) < order.index(found)), key=order.index, default=allowed[0]
+    )
+
+
+def _wanted(capture: Capture, chosen: Mapping[str, Any]) -> str:
     if chosen["site"] is not None:
         return str(chosen["site"])
     if chosen["sites"]:
@@ -84,7 +106,7 @@ def _balance(capture: Capture, chosen: Mapping[str, Any]) -> Any:
 
 
 def _coactivation(capture: Capture, chosen: Mapping[str, Any]) -> Any:
-    return coactivation_table(capture, site_for_pairs(capture, chosen), chosen["pairs"])
+    return coactivation_table(capture, site_for_one(capture, chosen), chosen["pairs"])
 
 
 def _specialisation(capture: Capture, chosen: Mapping[str, Any]) -> Any:

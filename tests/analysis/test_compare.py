@@ -119,9 +119,16 @@ def test_models_trained_apart_compare_what_has_no_numbers() -> None:
 def test_untrained_capture_is_of_no_lineage() -> None:
     first, second = two()
     flagged = Capture(
-        second.manifest.model_copy(update={"flags": (Flag(kind="untrained", detail="fresh"),)}), second._load
+        second.manifest.model_copy(update={"flags": (Flag(kind="untrained", detail="fresh"),)}),
+        second._load,
+        tokens=second.tokens,
     )
     assert likely_lineage([first, second]) == "same" and likely_lineage([first, flagged]) == "apart"
+    said = align([first, flagged], ["full", "fresh"]).reason
+    assert said == "fresh is the same model with untrained weights, so no expert there is one of the trained model's"
+    assert "full" not in said and "all are of untrained" in align([flagged, flagged]).reason
+    assert align([first, second]).reason == "the captures name the same model"
+    assert align([first, second], lineage="apart").reason == "this was chosen so"
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def frame(**columns: list[float]) -> pd.DataFrame:
         ("loss/balance", "Other losses", "balance"),
         ("eval/loss", "Loss on held-out data", "all"),
         ("eval/loss/image", "Loss on held-out data", "image"),
+        ("eval/loss/fixed", "Loss on held-out data", "evaluation batch"),
         ("eval/accuracy", "eval/accuracy", "all"),
         ("reward/format", "Reward", "format"),
         ("lr", "Learning rate", "all"),

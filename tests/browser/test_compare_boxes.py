@@ -67,8 +67,8 @@ def test_boxes_and_downloads_of_compare(server: Server, visit: Visit, three: Non
         button.click()
     with zipfile.ZipFile(waiting.value.path()) as archive:
         assert any("entropy" in name for name in archive.namelist())
-    # Models trained apart: measures of single experts are no longer offered.
-    choose(page, "Expert numbers", "Mean nothing: models trained apart")
+    # Of other models: measures of single experts are no longer offered.
+    choose(page, "Expert numbers", "Mean nothing: other models, or untrained weights")
     assert "Load, expert by expert" not in options_of(page, "Measure")
     choose(page, "Expert numbers", "As the captures say")
     # A third capture of other layers: refused in one sentence, which names the field that mends it.

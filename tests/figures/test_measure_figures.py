@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from tests.capture_factory import make_capture
 from workbench.analysis.affinity import affinity_table
 from workbench.analysis.coactivation import coactivation_table
+from workbench.analysis.compare import compare_table
 from workbench.analysis.concentration import concentration_table, rank_table
 from workbench.analysis.frequency import frequency_table
 from workbench.analysis.intervals import split_half
@@ -34,6 +35,7 @@ from workbench.figures import (
     paper_lines,
     paper_measures,
 )
+from workbench.figures.style import FEW_COLOUR
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +120,20 @@ def test_lines_of_token_rows_hold_values_and_chance(capture: Capture) -> None:
         ]
         assert np.allclose(np.array([trace.y for trace in points]).T, value)
         drawn(paper_lines.site_lines(made))
+
+
+def test_legend_shows_the_colour_of_a_line_whose_first_point_is_grey(capture: Capture) -> None:
+    table = compare_table(
+        [capture, make_capture(3, 16, ["<b>one</b>", "two $x$", "three"], 600, seed=2)], "Jensen-Shannon"
+    )
+    made = lines.of_comparison(table)
+    assert any(line.few[0] for line in made.lines)
+    legend = [trace for trace in interactive_lines.site_lines(made).data if trace.showlegend is not False]
+    shown = {trace.name: trace.marker.color for trace in legend if trace.name != "within noise"}
+    assert shown == {
+        line.name.replace("<b>", "&lt;b&gt;").replace("</b>", "&lt;/b&gt;"): line.style.colour for line in made.lines
+    }
+    assert not set(shown.values()) & {FEW_COLOUR}
 
 
 def veiled(figure: object) -> np.ndarray:

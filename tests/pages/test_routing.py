@@ -395,6 +395,19 @@ def test_list_of_measures_is_that_of_the_address() -> None:
     assert tuple(MORE) == selection.MORE
 
 
+def test_next_layer_offers_layers_that_have_one() -> None:
+    """A last layer chosen elsewhere gives way to the one before it, in this measure alone."""
+    from pages.parts.views import site_for_one, sites_for_one
+
+    capture = make_capture((*make_sites(2, first_layer=0), *make_sites(2, stack="vision")))
+    assert sites_for_one(capture, onward=True) == ("text_0_mlp", "vision_0_mlp")
+    for chosen, shown in (("text_1_mlp", "text_0_mlp"), ("vision_1_mlp", "vision_0_mlp"), ("text_0_mlp", "text_0_mlp")):
+        assert site_for_one(capture, {"site": chosen, "sites": []}, onward=True) == shown
+        assert site_for_one(capture, {"site": chosen, "sites": []}) == chosen
+    alone = make_capture(1)
+    assert sites_for_one(alone, onward=True) == ("text_0_mlp",)
+
+
 @pytest.mark.parametrize("more", selection.MORE)
 def test_every_measure_draws_answers_and_downloads(dashboard: Dashboard, words: Words, more: str) -> None:
     place = dashboard.put("it", make_capture(3, 8, 3, 1200))

@@ -12,6 +12,7 @@ import pandas as pd
 
 from workbench.analysis.select import MIN_EXPECTED, all_sites, strand
 from workbench.analysis.token_rows import need_rows, read_choices, read_rows
+from workbench.analysis.words import site_title
 from workbench.capture import Capture, CaptureError, Site
 
 
@@ -78,6 +79,13 @@ def mutual_information(pairs: np.ndarray) -> float:
     return float((p[used] * np.log2(p[used] / product[used])).sum())
 
 
+def next_site(capture: Capture, site: str) -> str | None:
+    """The site after one in its stack and part, None after the last."""
+    here = strand(capture.site(site))
+    same = [other for other in all_sites(capture) if strand(capture.site(other)) == here]
+    return next(iter(same[same.index(site) + 1 :]), None)
+
+
 def affinity_table(
     capture: Capture,
     site: str,
@@ -95,13 +103,11 @@ def affinity_table(
     need_rows(capture, "Affinity to the next layer")
     here = capture.site(site)
     if after is None:
-        same = [other for other in all_sites(capture) if strand(capture.site(other)) == strand(here)]
-        place = same.index(site)
-        if place + 1 == len(same):
+        after = next_site(capture, site)
+        if after is None:
             raise CaptureError(
                 f"Site {site} is the last of its stack, so no layer comes after it: choose an earlier one."
             )
-        after = same[place + 1]
     then = capture.site(after)
     if then.stack != here.stack:
         raise CaptureError(
@@ -138,8 +144,8 @@ def affinity_table(
         p=float((sum(value >= information for value in null) + 1) / (len(null) + 1)) if n else float("nan"),
         n=n,
         caption=(
-            f"How many times more often a token{whom} that chooses an expert at {here.id} chooses each expert at "
-            f"{then.id} than if the two were unrelated, "
+            f"How many times more often a token{whom} that chooses an expert at {site_title(here)} chooses each expert at "
+            f"{site_title(then)} than if the two were unrelated, "
             f"n = {n:,} tokens; mutual information {information:.3f} bits, {np.mean(null):.3f} when tokens are "
             "shuffled; tokens that are alike "
             "route alike in both layers, so this does not prove that one expert feeds the other."

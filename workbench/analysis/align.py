@@ -30,7 +30,7 @@ class Alignment:
         captures: the captures, named sets of experts of one layer joined where only some have them apart.
         sites, groups: names that all have. lineage: whether expert numbers mean the same.
         paired: bool for each capture after the first: whether it read the same documents as the first.
-        notes: half-sentences that belong under a figure.
+        reason: half-sentence, why expert numbers mean the same or not. notes: half-sentences that belong under a figure.
     """
 
     captures: tuple[Capture, ...]
@@ -39,6 +39,7 @@ class Alignment:
     groups: tuple[str, ...]
     lineage: Lineage
     paired: tuple[bool, ...]
+    reason: str
     notes: tuple[str, ...]
 
 
@@ -63,6 +64,7 @@ def align(
         raise CaptureError(f"Two captures at least are compared, but {len(captures)} came: name a second one.")
     called = tuple(names) if names is not None else tuple(capture.name for capture in captures)
     kind = lineage or likely_lineage(captures)
+    reason = lineage_reason(captures, called, kind)
     notes: list[str] = []
     if any(has_named_parts(capture) for capture in captures) and not _same_sites(captures):
         captures = [join_parts(capture) for capture in captures]
@@ -74,7 +76,7 @@ def align(
                 "One capture has its experts in sets by modality and the other has not, so expert numbers do not mean the same: "
                 "compare them as trained apart."
             )
-        kind = "apart"
+        kind, reason = "apart", "one capture has its experts in sets by modality and the other has not"
     first = captures[0]
     sites, groups = list(all_sites(first)), list(groups_with_tokens(first))
     for capture, name in zip(captures[1:], called[1:], strict=True):
@@ -99,7 +101,7 @@ def align(
     if left:
         notes.append(f"groups that not all have are left out ({', '.join(dict.fromkeys(left))})")
     paired = tuple(_same_documents(first, capture, sites, groups) for capture in captures[1:])
-    return Alignment(tuple(captures), called, tuple(sites), tuple(groups), kind, paired, tuple(notes))
+    return Alignment(tuple(captures), called, tuple(sites), tuple(groups), kind, paired, reason, tuple(notes))
 
 
 def likely_lineage(captures: Sequence[Capture]) -> Lineage:
@@ -107,6 +109,23 @@ def likely_lineage(captures: Sequence[Capture]) -> Lineage:
     models = {capture.manifest.model.id for capture in captures}
     fresh = {flag.kind == UNTRAINED_FLAG for capture in captures for flag in capture.manifest.flags}
     return "same" if len(models) == 1 and True not in fresh else "apart"
+
+
+def lineage_reason(captures: Sequence[Capture], names: Sequence[str], lineage: Lineage) -> str:
+    """Why expert numbers mean the same, or not, in half a sentence that follows "because"."""
+    if lineage != likely_lineage(captures):
+        return "this was chosen so"
+    if lineage == "same":
+        return "the captures name the same model"
+    fresh = [any(flag.kind == UNTRAINED_FLAG for flag in capture.manifest.flags) for capture in captures]
+    models = list(dict.fromkeys(capture.manifest.model.id for capture in captures))
+    if len(models) > 1:
+        return f"the captures are of different models ({', '.join(models)})"
+    if all(fresh):
+        return f"all are of untrained weights of {models[0]}, and each draw of weights numbers its experts anew"
+    who = [name for name, untrained in zip(names, fresh, strict=True) if untrained]
+    are = "is the same model" if len(who) == 1 else "are the same model"
+    return f"{' and '.join(who)} {are} with untrained weights, so no expert there is one of the trained model's"
 
 
 def shape_difference(site: Site, twin: Site, fields: Sequence[str], here: str, there: str) -> str | None:

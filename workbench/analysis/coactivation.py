@@ -11,6 +11,7 @@ import numpy as np
 
 from workbench.analysis.select import MIN_EXPECTED
 from workbench.analysis.tables import CoactivationTable
+from workbench.analysis.words import site_title
 from workbench.capture import Capture, CaptureError
 
 NORMALISATIONS = ("count", "conditional", "lift")
@@ -103,7 +104,7 @@ def coactivation_table(
         few=few if normalise != "count" else np.zeros_like(few),
         identity=np.arange(where.experts) >= where.experts - where.identity_experts,
         caption=(
-            f"{says}, at site {where.id}, n = {n:,} tokens of all groups{grey}; pairs that go together in the input also go together "
+            f"{says}, at {site_title(where)}, n = {n:,} tokens of all groups{grey}; pairs that go together in the input also go together "
             "here, so this does not prove that the experts work together."
         ),
     )

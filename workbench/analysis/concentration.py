@@ -13,7 +13,7 @@ from workbench.analysis.overlap import iou, top_experts
 from workbench.analysis.select import _names, few_tokens, groups_with_tokens, strand_numbers
 from workbench.analysis.tables import site_group_frame
 from workbench.analysis.token_rows import chosen_sites, need_rows, read_choices, read_rows
-from workbench.analysis.words import tokens_phrase
+from workbench.analysis.words import site_title, tokens_phrase
 from workbench.capture import Capture, Group, Site
 
 
@@ -193,7 +193,7 @@ def rank_table(capture: Capture, site: str, groups: str | Sequence[str] | None =
         q=q,
         all_groups=capture.manifest.groups,
         caption=(
-            f"Share of tokens that choose each expert first, and among all {where.top_k}, at site {where.id}, {tokens_phrase(n)}"
+            f"Share of tokens that choose each expert first, and among all {where.top_k}, at {site_title(where)}, {tokens_phrase(n)}"
             "; neither says how much the expert's output matters."
         ),
     )

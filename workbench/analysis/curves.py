@@ -17,14 +17,15 @@ import pandas as pd
 from workbench.analysis.load import BALANCE_MEASURES, balance_table
 from workbench.analysis.saturation import saturation_table
 from workbench.analysis.tables import BalanceTable
-from workbench.analysis.words import tokens_phrase
-from workbench.capture import Capture, CaptureError, Group, Site
+from workbench.analysis.words import site_title, tokens_phrase
+from workbench.capture import Capture, CaptureError, Group
 from workbench.capture.schema import LOAD_DIMS
 
 MOST_POINTS = 600  # a line; a screen has not many more columns
 ALL = "all"  # name of the line of a metric itself, beside those of its parts
 # Parts of a loss that are no modelling loss: another scale, another panel.
 AUXILIARY = ("aux", "auxiliary", "balance", "router", "z", "mtp", "load_balancing")
+FIXED = {"fixed": "evaluation batch"}  # "eval/loss/fixed": the batch that every capture of a run reads
 _UNSHOWN = ("tokens", "epoch", "seconds")  # what the x axis is, not what is measured
 
 
@@ -101,7 +102,7 @@ def family(metric: str) -> tuple[str, str, str]:
     if head == "eval":
         what, _, rest = part.partition("/")
         return (
-            ("Loss on held-out data", "nats a token", rest or ALL)
+            ("Loss on held-out data", "nats a token", FIXED.get(rest, rest or ALL))
             if what == "loss"
             else (f"eval/{what}", "", rest or ALL)
         )
@@ -160,6 +161,8 @@ def metric_curves(
             curves.append(
                 Curve(order.index(title), label, run, x, y, np.zeros(len(x), dtype=np.int64), broken=steps[~finite])
             )
+    fixed = any("eval/loss/fixed" in metrics.columns for _, metrics in runs)
+    told_fixed = "; “evaluation batch”: the same few texts each time, those that the captures read" if fixed else ""
     points = "a point a logged step" if widest == 1 else f"a point the mean of up to {widest} logged steps"
     return CurvesTable(
         panels=tuple(places.values()),
@@ -167,7 +170,7 @@ def metric_curves(
         runs=tuple(name for name, _ in runs),
         groups=(),
         caption=(
-            f"What the training loop logged by optimiser step, {points}{_runs_phrase([name for name, _ in runs])}; losses of different "
+            f"What the training loop logged by optimiser step, {points}{_runs_phrase([name for name, _ in runs])}{told_fixed}; losses of different "
             "parts or runs compare only on the same data and tokenizer."
         ),
     )
@@ -254,7 +257,7 @@ def balance_curves(
     even = float(first.even[0])
     if by_group:
         panels = tuple(
-            Panel(f"{title}, {_site_name(site)}", how.unit, float(level), how.upper)
+            Panel(f"{title}, {site_title(site)}", how.unit, float(level), how.upper)
             for site, level in zip(first.sites, first.even, strict=True)
         )
     else:
@@ -268,7 +271,7 @@ def balance_curves(
                 curves.append(
                     Curve(
                         s if by_group else 0,
-                        group.name if by_group else _site_name(site),
+                        group.name if by_group else site_title(site),
                         run,
                         steps,
                         np.array([value for value, _ in found]),
@@ -282,7 +285,7 @@ def balance_curves(
         runs=tuple(name for name, _ in runs),
         groups=first.all_groups if by_group else (),
         caption=(
-            f"{title} of the load over experts ({how.says}) {whose} on the fixed evaluation batch, a point a capture, {_n_phrase(curves)}"
+            f"{title} of the load over experts ({how.says}) {whose} on the evaluation batch, the same texts at every capture, a point a capture, {_n_phrase(curves)}"
             f"{_runs_phrase([name for name, _ in runs])}; a batch of this size says little about rare experts."
         ),
     )
@@ -312,7 +315,7 @@ def saturation_curves(
             [capture for _, capture in earlier], last, sites, groups, names=[str(step) for step, _ in earlier]
         )
         panels = panels or [
-            Panel(f"Saturation, {_site_name(site)}", "share of the last capture's experts", None, 1.0)
+            Panel(f"Saturation, {site_title(site)}", "share of the last capture's experts", None, 1.0)
             for site in table.sites
         ]
         colours = colours or table.all_groups
@@ -349,10 +352,6 @@ def _at(table: BalanceTable, site: str, group: str) -> tuple[float, int]:
         return np.nan, 0
     at = sites.index(site), groups.index(group)
     return float(table.values[at]), int(table.n[at])
-
-
-def _site_name(site: Site) -> str:
-    return f"layer {site.label}"
 
 
 def _n_phrase(curves: Sequence[Curve]) -> str:

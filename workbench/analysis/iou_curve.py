@@ -20,7 +20,7 @@ from workbench.analysis.pvalues import benjamini_hochberg
 from workbench.analysis.select import MIN_EXPECTED, select
 from workbench.analysis.statistics import Statistic, pairs_of
 from workbench.analysis.verdict import SIGNIFICANT
-from workbench.analysis.words import few_phrase, groups_phrase, phase_phrase
+from workbench.analysis.words import few_phrase, groups_phrase, phase_phrase, site_title
 from workbench.capture import Capture, CaptureError, Group, Site
 
 
@@ -74,7 +74,7 @@ class IouCurveTable:
         fewer = int((found & (self.area < self.area_null)).sum())
         more = int(found.sum()) - fewer
         return (
-            f"At {self.site.id}, {fewer + more} of {int(tested.sum())} pairs of groups overlap otherwise than {self.null_words} gives, over all sizes of the "
+            f"At {site_title(self.site)}, {fewer + more} of {int(tested.sum())} pairs of groups overlap otherwise than {self.null_words} gives, over all sizes of the "
             f"set together ({fewer} less, {more} more; corrected p at most {SIGNIFICANT:g}); shared experts do not prove shared computation."
         )
 
@@ -202,7 +202,7 @@ def iou_curve_table(
         null_words=words,
         all_groups=chosen.all_groups,
         caption=(
-            f"Intersection over union of two groups' most used experts by size of the set at site {chosen.sites[0].id}; "
+            f"Intersection over union of two groups' most used experts by size of the set at {site_title(chosen.sites[0])}; "
             f"{groups_phrase(chosen.names, chosen.tokens)}{phase_phrase(phase)}; dotted: two random sets; band: what {words} gives "
             f"({draws} draws){few_phrase(chosen.few, min_expected)}; shared experts do not prove shared computation."
         ),

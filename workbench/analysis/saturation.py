@@ -23,7 +23,7 @@ from workbench.analysis.token_rows import (
     read_column,
     read_rows,
 )
-from workbench.analysis.words import tokens_phrase
+from workbench.analysis.words import site_title, tokens_phrase
 from workbench.capture import Capture, CaptureError, Group, Site
 
 
@@ -69,7 +69,7 @@ class SaturationTable:
         site, group = np.unravel_index(np.nanargmin(value), value.shape)
         return (
             f"On average {np.nanmean(value):.0%} of a token's experts in {self.last} are chosen by {self.names[capture]} already, where "
-            f"unrelated choices of the same loads would share {np.nanmean(self.chance[capture]):.0%}; fewest at {self.sites[site].id} for "
+            f"unrelated choices of the same loads would share {np.nanmean(self.chance[capture]):.0%}; fewest at {site_title(self.sites[site])} for "
             f"{self.groups[group].name} ({value[site, group]:.0%}); equal experts do not prove that they compute the same."
         )
 

@@ -24,7 +24,7 @@ from workbench.analysis.select import MIN_EXPECTED, strand_numbers
 from workbench.analysis.statistics import Kind, pairs_of, statistic, top_sets
 from workbench.analysis.untrained import untrained_null
 from workbench.analysis.verdict import NULL_WORDS, SIGNIFICANT, summary, verdict
-from workbench.analysis.words import groups_phrase, phase_phrase, sites_phrase
+from workbench.analysis.words import groups_phrase, phase_phrase, site_title, sites_phrase
 from workbench.capture import Capture, CaptureError, Group, Site
 
 NullName = Literal["fixed load", "labels", "untrained"]
@@ -104,7 +104,7 @@ class SignificanceTable:
         tokens = (
             self.n[site, [self.first[cell], self.second[cell]]].min() if self.kind == "pair" else self.n[site, cell]
         )
-        where = f"{self.name} of {self.label(cell)} at site {self.sites[site].id}" + (
+        where = f"{self.name} of {self.label(cell)} at {site_title(self.sites[site])}" + (
             "" if expert is None else f", expert {expert}"
         )
         null = self.null

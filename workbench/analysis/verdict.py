@@ -39,7 +39,7 @@ def verdict(
     """One sentence: what a number supports and what it does not.
 
     Args:
-        what: for example "IoU of Text and Audio at site text_3_mlp".
+        what: for example "IoU of Text and Audio at layer 3".
         interval: its ends, of `level`. n: tokens (the smaller group's, of a pair).
         null: (name, mean, low, high) of the null's draws; observed: the number compared with them, if another than value;
             p: two-sided, corrected.

@@ -24,11 +24,23 @@ def phase_phrase(phase: str | None) -> str:
     return "" if phase is None else f", phase {phase} only"
 
 
+def site_title(site: Site) -> str:
+    """A site as people say it: "layer 12", "vision layer 3, attention"."""
+    stack = "" if site.stack == "text" else f"{site.stack} "
+    part = "" if site.part == "mlp" else f", {site.part}"
+    return f"{stack}layer {site.layer}{part}"
+
+
 def sites_phrase(sites: Sequence[Site]) -> str:
-    """ "at 60 sites (text 0 to text 59)", or the names of up to three sites."""
+    """ "at layer 3", "at layers 0 and 2", "at 60 layers (0 to 59)"; "sites" where stacks or parts differ, each said in full."""
+    if len(sites) == 1:
+        return f"at {site_title(sites[0])}"
+    alike = all((site.stack, site.part) == ("text", "mlp") for site in sites)
+    names = [str(site.layer) if alike else site_title(site) for site in sites]
+    what = "layers" if alike else "sites"
     if len(sites) <= 3:
-        return f"at {'site' if len(sites) == 1 else 'sites'} {', '.join(site.id for site in sites)}"
-    return f"at {len(sites)} sites ({sites[0].id} to {sites[-1].id})"
+        return f"at {'layers ' if alike else ''}{', '.join(names[:-1])} and {names[-1]}"
+    return f"at {len(sites)} {what} ({names[0]} to {names[-1]})"
 
 
 def groups_phrase(groups: Sequence[str], n: np.ndarray) -> str:

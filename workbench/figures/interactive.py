@@ -18,7 +18,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.analysis.tables import BalanceTable, CoactivationTable, UtilisationTable
-from workbench.figures.interactive_heatmap import coloured, heatmap, legend_square, specialisation, veil
+from workbench.analysis.words import site_title
+from workbench.figures.interactive_heatmap import coloured, heatmap, legend_line, legend_square, specialisation, veil
 from workbench.figures.interactive_overlap import overlap
 from workbench.figures.marks import CellMarks, ShareMarks
 from workbench.figures.style import (
@@ -31,7 +32,6 @@ from workbench.figures.style import (
     site_axis,
     site_labels,
     site_places,
-    site_title,
     thin_ticks,
     utilisation_tops,
 )
@@ -131,7 +131,7 @@ def _bars(table: UtilisationTable, column: int, row: int, colour: str, hatch: st
         marker={"color": FEW_COLOUR if few else colour, "line": {"width": 0}, "pattern": pattern},
         customdata=data,
         hovertemplate=(
-            f"<b>{escape(group.name)}, {escape(site.id)}, expert %{{x}}</b><br>%{{y:.2f}} % of n = %{{customdata[1]:,}} tokens"
+            f"<b>{escape(group.name)}, {escape(site_title(site))}, expert %{{x}}</b><br>%{{y:.2f}} % of n = %{{customdata[1]:,}} tokens"
             "<br>chosen %{customdata[0]:,} times%{customdata[2]}<extra></extra>"
         ),
     )
@@ -212,16 +212,19 @@ def balance(table: BalanceTable) -> go.Figure:
         values = table.values[:, index]
         data = np.empty((len(x), 4), dtype=object)
         data[:] = [[None, 0, 0, ""]] * len(x)
-        data[tick_at, 0] = [site.id for site in table.sites]
+        data[tick_at, 0] = [site_title(site) for site in table.sites]
         data[tick_at, 1], data[tick_at, 2] = table.n[:, index], table.experts
         data[tick_at, 3] = np.where(few, "<br>few tokens: not to be read", "")
         y = np.full(len(x), np.nan)
         y[tick_at] = values
         colours = np.full(len(x), style.colour, dtype=object)
         colours[np.asarray(tick_at)[few]] = FEW_COLOUR
+        name = f"{escape(group.name)} (n = {int(table.n[:, index].max()) if len(table.n) else 0:,})"
         figure.add_trace(
             go.Scatter(
-                name=f"{escape(group.name)} (n = {int(table.n[:, index].max()) if len(table.n) else 0:,})",
+                name=name,
+                legendgroup=name,
+                showlegend=False,
                 x=x,
                 y=y,
                 mode="lines+markers",
@@ -235,6 +238,7 @@ def balance(table: BalanceTable) -> go.Figure:
                 ),
             )
         )
+        figure.add_trace(legend_line(name, style))
     even = np.full(len(x), np.nan)
     even[tick_at] = table.even
     figure.add_trace(
@@ -301,7 +305,7 @@ def coactivation(table: CoactivationTable, *, limit: float | None = None, marks:
             ),
             text=texts,
             hovertemplate=(
-                f"<b>{escape(table.site.id)}, experts %{{y}} and %{{x}}</b><br>{table.normalise} %{{text}}"
+                f"<b>{escape(site_title(table.site))}, experts %{{y}} and %{{x}}</b><br>{table.normalise} %{{text}}"
                 "<br>%{customdata[0]:,} tokens chose both<br>%{customdata[1]:,} and %{customdata[2]:,} chose each, "
                 f"of n = {table.n:,}<extra></extra>"
             ),

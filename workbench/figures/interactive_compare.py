@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from workbench.analysis.compare import ComparisonTable, as_heatmap
+from workbench.analysis.comparison import ComparisonTable, as_heatmap
 from workbench.figures.interactive_heatmap import heatmap
 from workbench.figures.interactive_lines import site_lines
 from workbench.figures.lines import of_comparison as lines_of

@@ -16,11 +16,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from workbench.analysis.tables import HeatmapTable
+from workbench.analysis.words import site_title
 from workbench.figures.marks import VEIL, VEIL_STRENGTH, CellMarks
 from workbench.figures.style import (
     ABSENT_COLOUR,
     FEW_COLOUR,
     SIGNED,
+    GroupStyle,
     Scale,
     column_of,
     heatmap_scale,
@@ -217,24 +219,44 @@ def legend_square(name: str, colour: str) -> go.Scatter:
     )
 
 
+def legend_line(name: str, style: GroupStyle, group: str | None = None) -> go.Scatter:
+    """A line in the legend alone: that of the points would take the colour of the first one, which may be grey.
+
+    Args:
+        name: escaped. group: the legend group of the traces that it switches, default the name.
+    """
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        mode="lines+markers",
+        name=name,
+        legendgroup=group or name,
+        hoverinfo="skip",
+        marker={"size": 7, "symbol": style.marker, "color": style.colour},
+        line={"color": style.colour, "dash": style.dash, "width": 1.5},
+    )
+
+
 def _cells(table: HeatmapTable, notes: np.ndarray | None) -> go.Scattergl:
     """The transparent markers that take hover, click and selection."""
     row, expert = np.nonzero(table.exists)
     ids = np.array([site.id for site in table.sites], dtype=object)
+    titles = np.array([site_title(site) for site in table.sites], dtype=object)
     note = np.full(len(row), "", dtype=object)
     note[table.identity[row, expert]] = "<br>identity expert: holds no weights"
     if notes is not None:
         note = note + notes[row, expert]
     note[table.few[row]] = "<br>few tokens: not to be read"
     note[table.n[row] == 0] = "<br>no tokens of this group here"
-    data = np.empty((len(row), 7), dtype=object)
-    data[:, 0] = ids[row]
+    data = np.empty((len(row), 8), dtype=object)
+    data[:, 0] = ids[row]  # what a click gives
     data[:, 1] = expert
     data[:, 2] = _words(table.values[row, expert], "{:+.2f}" if table.measure in SIGNED else "{:.2f}")
     data[:, 3] = table.count[row, expert]
     data[:, 4] = _words(table.share[row, expert] * 100, "{:.2f} %")
     data[:, 5] = table.n[row]
     data[:, 6] = note
+    data[:, 7] = titles[row]
     number = {
         "utilisation": "load %{customdata[2]} times even<br>",
         "mass": "gate weight %{customdata[2]} times even<br>",
@@ -252,7 +274,7 @@ def _cells(table: HeatmapTable, notes: np.ndarray | None) -> go.Scattergl:
         unselected={"marker": {"color": CLEAR}},
         customdata=data,
         hovertemplate=(
-            "<b>%{customdata[0]}, expert %{customdata[1]}</b><br>"
+            "<b>%{customdata[7]}, expert %{customdata[1]}</b><br>"
             + number
             + "chosen %{customdata[3]:,} times: %{customdata[4]} of n = %{customdata[5]:,} tokens%{customdata[6]}<extra></extra>"
         ),

@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from workbench.figures.interactive_heatmap import legend_square
+from workbench.figures.interactive_heatmap import legend_line, legend_square
 from workbench.figures.lines import Line, SiteLines, strand_runs
 from workbench.figures.style import ABSENT_COLOUR, FEW_COLOUR, NEUTRAL, site_axis, site_labels, site_places, thin_ticks
 
@@ -91,6 +91,7 @@ def _line(figure: go.Figure, line: Line, places: np.ndarray, offset: float) -> N
             x=x + offset, y=y, line={"color": style.colour, "dash": style.dash, "width": 1.5}, name=name, **shared
         )
     )
+    figure.add_trace(legend_line(name, style, line.name))
     error = None
     if line.low is not None and line.high is not None:
         error = {
@@ -111,6 +112,7 @@ def _line(figure: go.Figure, line: Line, places: np.ndarray, offset: float) -> N
             mode="markers",
             name=name,
             legendgroup=line.name,
+            showlegend=False,
             marker={
                 "size": 7,
                 "symbol": style.marker,

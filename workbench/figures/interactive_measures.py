@@ -19,10 +19,11 @@ from workbench.analysis.affinity import AffinityTable
 from workbench.analysis.concentration import RankTable
 from workbench.analysis.iou_curve import IouCurveTable
 from workbench.analysis.significance import SignificanceTable
+from workbench.analysis.words import site_title
 from workbench.figures.interactive_heatmap import coloured, legend_square
 from workbench.figures.interactive_lines import site_lines
 from workbench.figures.lines import of_significance, pair_style
-from workbench.figures.style import FEW_COLOUR, affinity_scale, group_styles, site_title
+from workbench.figures.style import FEW_COLOUR, affinity_scale, group_styles
 
 
 def bands(table: SignificanceTable, cells: Sequence[int] | None = None) -> go.Figure:

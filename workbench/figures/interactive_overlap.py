@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.analysis.tables import OverlapTable
+from workbench.analysis.words import site_title
 from workbench.capture import Site
 from workbench.figures.interactive_heatmap import plotly_scale
 from workbench.figures.marks import OverlapMarks, arrow
-from workbench.figures.style import FEW_COLOUR, overlap_scale, site_title
+from workbench.figures.style import FEW_COLOUR, overlap_scale
 
 MOST_CELL_TEXTS = 12  # groups up to which a panel prints its numbers
 

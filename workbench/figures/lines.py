@@ -16,7 +16,7 @@ from workbench.capture import CaptureError, Group, Site
 from workbench.figures.style import DASHES, MARKERS, PALETTE, GroupStyle, group_styles
 
 if TYPE_CHECKING:
-    from workbench.analysis.compare import ComparisonTable
+    from workbench.analysis.comparison import ComparisonTable
     from workbench.analysis.concentration import ConcentrationTable
     from workbench.analysis.frequency import FrequencyTable
     from workbench.analysis.repetition import RepetitionTable

@@ -9,8 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from workbench.analysis.trace import NO_EXPERT, Trace, share_by_expert
+from workbench.analysis.words import site_title
 from workbench.figures.live_script import expert_colour
-from workbench.figures.style import site_axis, site_labels, site_title
+from workbench.figures.style import site_axis, site_labels
 
 MOST_TOKENS = 1500  # drawn in a strip; more are in the files
 MOST_CHIPS = 8

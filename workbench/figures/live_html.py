@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from workbench.analysis.trace import NO_EXPERT, Trace
+from workbench.analysis.words import site_title
 from workbench.capture import CaptureError
 from workbench.figures.live_script import STRIP_CSS, STRIP_JS
-from workbench.figures.style import DIVERGING, site_labels, site_title
+from workbench.figures.style import DIVERGING, site_labels
 
 MAX_CHOICES = 8_000_000  # token x site x choice over all sequences: about 45 MB of file
 NO_CODE = 0xFFFF  # stands for NO_EXPERT in the file

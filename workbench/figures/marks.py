@@ -14,7 +14,7 @@ import numpy as np
 from workbench.analysis.statistics import pairs_of
 
 if TYPE_CHECKING:
-    from workbench.analysis.compare import ComparisonTable
+    from workbench.analysis.comparison import ComparisonTable
     from workbench.analysis.intervals import SplitHalf
     from workbench.analysis.pair_null import PairBand
     from workbench.analysis.significance import SignificanceTable

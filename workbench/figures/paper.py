@@ -18,6 +18,7 @@ from matplotlib.image import AxesImage
 
 from workbench.analysis.select import strand_numbers
 from workbench.analysis.tables import BalanceTable, CoactivationTable, HeatmapTable, UtilisationTable
+from workbench.analysis.words import site_title
 from workbench.capture import CaptureError
 from workbench.figures.lines import strand_runs
 from workbench.figures.marks import CellMarks, ShareMarks
@@ -55,7 +56,6 @@ from workbench.figures.style import (
     site_axis,
     site_labels,
     site_places,
-    site_title,
     thin_ticks,
     utilisation_tops,
 )
@@ -322,7 +322,7 @@ def coactivation_caption(tables: Sequence[CoactivationTable]) -> str:
     first = tables[0]
     if len(tables) == 1:
         return first.caption
-    sites = ", ".join(f"{part.site.id} n = {part.n:,}" for part in tables)
+    sites = ", ".join(f"{site_title(part.site)} n = {part.n:,}" for part in tables)
     level = "" if first.centre is None else " (the scale is centred on all pairs of the site together)"
     return (
         f"Co-activation ({first.normalise}, {first.unit}) of every pair of experts{level}, a panel a site: {sites} tokens of all groups; "

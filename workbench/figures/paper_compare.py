@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from workbench.analysis.compare import ComparisonTable, as_heatmap
+from workbench.analysis.comparison import ComparisonTable, as_heatmap
 from workbench.figures import paper
 from workbench.figures.lines import of_comparison as lines_of
 from workbench.figures.marks import of_comparison as marks_of

@@ -19,6 +19,7 @@ from workbench.analysis.ernie_report import (
     printed_overlap,
     printed_tallest,
 )
+from workbench.analysis.words import site_title
 from workbench.capture import DEFAULT_GROUPS, Group
 from workbench.figures.paper import bars
 from workbench.figures.paper_frame import (
@@ -48,7 +49,6 @@ from workbench.figures.style import (
     group_styles,
     site_axis,
     site_labels,
-    site_title,
     thin_ticks,
 )
 

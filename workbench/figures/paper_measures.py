@@ -12,6 +12,7 @@ from workbench.analysis.affinity import AffinityTable
 from workbench.analysis.concentration import RankTable
 from workbench.analysis.iou_curve import IouCurveTable
 from workbench.analysis.significance import SignificanceTable
+from workbench.analysis.words import site_title
 from workbench.figures.lines import of_significance, pair_style
 from workbench.figures.paper_frame import (
     LINE_STYLES,
@@ -26,7 +27,7 @@ from workbench.figures.paper_frame import (
     trim,
 )
 from workbench.figures.paper_lines import site_lines
-from workbench.figures.style import FEW_COLOUR, affinity_scale, group_styles, site_title
+from workbench.figures.style import FEW_COLOUR, affinity_scale, group_styles
 
 
 def bands(table: SignificanceTable, shown: Sequence[int] | None = None) -> Figure:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from workbench.analysis.tables import OverlapTable
+from workbench.analysis.words import site_title
 from workbench.figures.marks import OverlapMarks, arrow
 from workbench.figures.paper_frame import (
     NORMAL,
@@ -22,7 +23,7 @@ from workbench.figures.paper_frame import (
     on_colour,
     plain,
 )
-from workbench.figures.style import overlap_scale, site_title
+from workbench.figures.style import overlap_scale
 
 
 def overlap(table: OverlapTable, *, marks: OverlapMarks | None = None) -> Figure:

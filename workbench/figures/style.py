@@ -208,13 +208,6 @@ def site_axis(sites: Sequence[Site]) -> str:
     return "layer" + (f" ({', '.join(words)})" if words else "")
 
 
-def site_title(site: Site) -> str:
-    """Title of a panel: "layer 12", "vision layer 3, attention"."""
-    stack = "" if site.stack == "text" else f"{site.stack} "
-    part = "" if site.part == "mlp" else f", {site.part}"
-    return f"{stack}layer {site.layer}{part}"
-
-
 def thin_ticks(number: int, most: int) -> list[int]:
     """Indices to label, evenly spaced in steps of 1, 2, 5, 10, ..., at most `most` of `number`."""
     step = next(base * 10**power for power in range(9) for base in (1, 2, 5) if number / (base * 10**power) <= most)
