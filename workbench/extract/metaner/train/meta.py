@@ -74,7 +74,8 @@ def meta_loss(model: Any, episode: Episode, tokens: SelTokens) -> Tensor:
     with torch.no_grad():
         wanted = features(model, episode.bare, episode.bare_shapes, changed)
     seen = features(model, episode.source, episode.shapes)[torch.tensor(episode.kept, device=wanted.device)]
-    return (seen.float() - wanted.float()).norm(dim=-1).mean()
+    exact = torch.promote_types(seen.dtype, torch.float32)
+    return (seen.to(exact) - wanted.to(exact)).norm(dim=-1).mean()
 
 
 @dataclass(frozen=True)
