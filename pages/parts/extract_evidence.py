@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from pages.parts.extract_job import Run, run_evidence
+from pages.parts.extract_shots_view import show_attention_shares
 from pages.parts.faults import in_words
 from pages.parts.frame import follow
 from pages.parts.kept import kept
@@ -52,7 +53,7 @@ def show_evidence(run: Run, document: Document, picked: tuple[str, int]) -> None
                 follow(job.id)
         entry = kept().get(state.get(f"{_P}evidence"))
         if entry is not None and isinstance(entry.result, Evidence):
-            _draw(entry.result)
+            _draw(entry.result, run)
             return
         job = session.jobs().get(entry.job) if entry is not None else None
         now = job.snapshot() if job is not None else None
@@ -84,7 +85,7 @@ def in_short(text: str, item: Item) -> str:
     return f"{text[item.trigger.start : item.trigger.end]}: {item.type}"
 
 
-def _draw(evidence: Evidence) -> None:
+def _draw(evidence: Evidence, run: Run) -> None:
     parts = [
         name
         for name, there in (
@@ -101,6 +102,8 @@ def _draw(evidence: Evidence) -> None:
     for name, tab in zip(parts, st.tabs(parts, key=f"{_P}evidence.tabs"), strict=True):
         with tab:
             {"Links": _links, "Attention": _attention, "Steps": _steps, "Experts": _experts}[name](evidence)
+            if name == "Attention":
+                show_attention_shares(run.demonstrations, evidence)
     st.caption(plain(evidence.caution, 600))
 
 
@@ -141,6 +144,7 @@ def _attention(evidence: Evidence) -> None:
     right.multiselect("Heads", list(range(found.heads_in_all)), key=f"{_P}heads", placeholder="All heads, averaged")
     weights = np.asarray(found.weights, dtype=np.float64).mean(axis=0)  # over heads: [rows, columns]
     order = [n for n, place in enumerate(found.columns) if place.kind == "label"]
+    order += [n for n, place in enumerate(found.columns) if place.kind == "demonstration"]
     order += [n for n, place in enumerate(found.columns) if place.kind == "text"]
     names = [f"{n + 1}. {_said(found.columns[n])}" for n in order]
     rows = [f"{n + 1}. {_said(place)}" for n, place in enumerate(found.rows)]
@@ -184,4 +188,6 @@ def _experts(evidence: Evidence) -> None:
 
 
 def _said(place: Place) -> str:
+    if place.kind == "demonstration":
+        return f"{(place.document or 0) + 1}: {place.piece}"
     return f"[{place.piece}]" if place.kind == "label" else place.piece

@@ -11,12 +11,10 @@ from pages.parts.extract_view import label_colours, rows_for_table, show_marked
 from pages.parts.faults import in_words
 from pages.parts.words import count, plain
 from workbench.extract import Document, Event, ExtractError, Relation, Schema, Span
-from workbench.extract.formats import read_annotated
 from workbench.extract.records import Argument
 
 _P = "extract."
 DRAFT, GOLD, SHOTS = f"{_P}draft", f"{_P}gold", f"{_P}demonstrations"
-MOST_SHOTS = 50
 
 
 def kept_lists() -> tuple[list[Document], list[Document]]:
@@ -203,44 +201,19 @@ def _discard() -> None:
 
 
 def show_kept(uses_shots: bool, engine: str) -> None:
-    """What is kept, with downloads; demonstrations may be uploaded."""
+    """The gold that is kept, with a download; of demonstrations how many, since they have a place of their own."""
     gold, shots = kept_lists()
     with st.expander(f"Kept: {len(gold)} gold, {count(len(shots), 'demonstration')}", icon=":material/inventory_2:"):
-        left, right = st.columns(2)
-        for column, name, found in ((left, "gold", gold), (right, "demonstrations", shots)):
-            column.markdown(f"**{name.capitalize()}**")
-            for n, document in enumerate(found):
-                row = column.container(horizontal=True, vertical_alignment="center")
-                row.caption(plain(document.text, 70))
-                row.button("Remove", key=f"{_P}kept.{name}.{n}", type="tertiary", on_click=found.pop, args=(n,))
-            if found:
-                column.download_button(
-                    "JSONL", data=jsonl_bytes(found), file_name=f"{name}.jsonl", mime="application/jsonl", key=f"{_P}kept.{name}.download",
-                    icon=":material/download:", on_click="ignore",
-                )  # fmt: skip
-            else:
-                column.caption("None yet: press Correct under a result.")
-        upload = right.file_uploader("Demonstrations from a file", type=["jsonl"], key=f"{_P}shots.upload")
-        if upload is not None and st.session_state.get(f"{_P}shots.seen") != upload.file_id:
-            st.session_state[f"{_P}shots.seen"] = upload.file_id
-            _take_upload(upload, shots)
-            st.rerun()
-        if fault := st.session_state.pop(f"{_P}shots.fault", ""):
-            right.error(fault)
+        for n, document in enumerate(gold):
+            row = st.container(horizontal=True, vertical_alignment="center")
+            row.caption(plain(document.text, 70))
+            row.button("Remove", key=f"{_P}kept.gold.{n}", type="tertiary", on_click=gold.pop, args=(n,))
+        if gold:
+            st.download_button(
+                "JSONL", data=jsonl_bytes(gold), file_name="gold.jsonl", mime="application/jsonl", key=f"{_P}kept.gold.download",
+                icon=":material/download:", on_click="ignore",
+            )  # fmt: skip
+        else:
+            st.caption("None yet: press Correct under a result.")
         if not uses_shots:
-            right.caption(f"{engine} does not learn from demonstrations; they are kept for engines that do.")
-
-
-def _take_upload(upload: Any, shots: list[Document]) -> None:
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory(prefix="workbench-") as folder:
-        path = Path(folder) / "demonstrations.jsonl"
-        path.write_bytes(upload.getvalue())
-        try:
-            found = list(read_annotated(path, "jsonl"))
-        except ExtractError as fault:
-            st.session_state[f"{_P}shots.fault"] = in_words(fault)
-            return
-    shots += found[: MOST_SHOTS - len(shots)]
+            st.caption(f"{plain(engine)} does not learn from demonstrations; they are kept for engines that do.")

@@ -161,7 +161,7 @@ def test_orders_are_of_the_first_support_set_and_reported(few: Path) -> None:
         d.text for d in shots
     )
     assert len({ordered(shots, n, "x") for n in range(10)}) == 2
-    result = run([method], sets, Protocol(threshold=0.995))["copies, in context"]["sets"]["places"]
+    result = run([method], sets, Protocol(threshold=0.9995))["copies, in context"]["sets"]["places"]
     orders = result["orders"]
     assert len(orders["f1"]) == 4 and orders["f1"][0] == result["seeds"]["1"]["f1"]
     assert orders["range"] == pytest.approx(max(orders["f1"]) - min(orders["f1"])) and orders["std"] == pytest.approx(

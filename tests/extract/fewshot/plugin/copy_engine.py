@@ -1,6 +1,6 @@
 """A deterministic engine that learns in context, for tests: it finds again, as whole words, what the demonstrations mark.
 
-The score of a span is the share of the demonstrations with that string in their text that mark it so, less .01 for each that comes before
+The score of a span is the share of the demonstrations with that string in their text that mark it so, less .001 for each that comes before
 the first of them: so order, number and every single demonstration matter. Attention goes to the demonstrations that marked the string.
 """
 
@@ -86,7 +86,7 @@ def spans_of(text: str, wanted: Schema, shots: Sequence[Document]) -> list[Span]
     for words, type_ in dict.fromkeys(pair for shot in shots for pair in sorted(marked(shot)) if pair[1] in types):
         holding = [shot for shot in shots if words in shot.text]
         having = [n for n, shot in enumerate(shots) if (words, type_) in marked(shot)]
-        score = max(0.0, round(len(having) / len(holding) - 0.01 * having[0], 4))
+        score = max(0.0, round(len(having) / len(holding) - 0.001 * having[0], 4))
         for match in re.finditer(rf"(?<!\w){re.escape(words)}(?!\w)", text):
             found.append(Span(start=match.start(), end=match.end(), type=type_, score=score))
     return found

@@ -1,0 +1,124 @@
+"""Extract: a run as marked text and results, its filters, which need no engine, and its downloads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import streamlit as st
+
+from pages.parts.extract_batch import csv_bytes
+from pages.parts.extract_evidence import show_evidence
+from pages.parts.extract_gold import DRAFT, begin, show_draft
+from pages.parts.extract_job import Run, jsonl_bytes
+from pages.parts.extract_view import Pick, label_colours, show_marked, show_results
+from pages.parts.words import count, plain
+from workbench.extract import Document
+from workbench.extract.marks import COLUMNS, lines_of, marks_of
+from workbench.figures.marked import document_html
+
+P = "extract."
+
+
+def show_result(run: Run, middle: Any, right: Any) -> None:
+    state = st.session_state
+    colour = label_colours(run.schema)
+    with middle:
+        threshold, nested, labels = _filters(run)
+        shown = run.extraction.select(threshold, nested, labels, document_id="text")
+        picked: Pick | None = state.get(f"{P}picked")
+        st.caption(_identity(run, shown))
+        show_marked(shown, colour, f"{P}marked", picked, _pick)
+        for note in run.extraction.notes:
+            st.caption(plain(note, 400))
+        if run.beside is not None:
+            other = run.beside.extraction.select(
+                None if not state.get(f"{P}touched") else threshold, nested, labels, document_id="text"
+            )
+            st.caption(_identity(run.beside, other))
+            show_marked(other, colour, f"{P}marked.beside")
+        _downloads(run, shown, threshold, nested)
+    with right:
+        show_results(shown, run.schema, colour, P, _pick)
+    if picked is not None:
+        show_evidence(run, shown, picked)
+    if state.get(DRAFT) is not None:
+        show_draft(run.schema)
+
+
+def _pick(pick: Pick) -> None:
+    st.session_state[f"{P}picked"] = pick
+
+
+def _filters(run: Run) -> tuple[float, bool, frozenset[str] | None]:
+    """Threshold, nesting and types; none needs the engine."""
+    state = st.session_state
+    floor, advised = run.extraction.floor, run.extraction.threshold
+    if not state.get(f"{P}touched") or f"{P}threshold" not in state:
+        state[f"{P}threshold"] = advised
+    low = round(min(max(floor, 0.0), 0.99), 2)
+    state[f"{P}threshold"] = min(max(float(state[f"{P}threshold"]), low), 1.0)
+    one, two, three = st.columns([5, 4, 5], vertical_alignment="bottom")
+    threshold = one.slider(
+        "Least score", low, 1.0, key=f"{P}threshold", step=0.01, on_change=_touch,
+        help=f"The engine advises {advised:.2f}; candidates below {floor:.2f} were not stored. A type with a least score of its own keeps it.",
+    )  # fmt: skip
+    state.setdefault(f"{P}nested", True)
+    nested = two.toggle("Nested", key=f"{P}nested", help="Off: of results that overlap only the best scored stays.")
+    options = run.schema.labels()
+    state[f"{P}labels"] = [label for label in state.get(f"{P}labels") or () if label in options]
+    labels = three.multiselect("Types", options, key=f"{P}labels", placeholder="All types")
+    return threshold, nested, frozenset(labels) or None
+
+
+def _touch() -> None:
+    st.session_state[f"{P}touched"] = True
+    st.session_state[f"{P}picked"] = None
+
+
+def _identity(run: Run, shown: Document) -> str:
+    calibrated = "scores calibrated on development data" if run.extraction.calibrated else "scores are not calibrated"
+    parts = [(len(shown.entities or ()), "entity", "entities"), (len(shown.relations or ()), "relation", None), (len(shown.events or ()), "event", None)]  # fmt: skip
+    numbers = ", ".join(count(n, one, many) for n, one, many in parts)
+    return f"{plain(run.which.engine)} · {plain(run.model)} on {plain(run.device)} · {run.seconds:.2f} s · {numbers} · {calibrated}"
+
+
+def _downloads(run: Run, shown: Document, threshold: float, nested: bool) -> None:
+    row = st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"{P}downloads")
+    row.caption(":material/download: Result", width="content")
+    form = {
+        **shown.to_json(),
+        "schema": run.schema.to_json(),
+        "engine": run.which.engine,
+        "threshold": threshold,
+        "nested": nested,
+    }
+    makers = {
+        "json": ("application/json", lambda: json.dumps(form, ensure_ascii=False, indent=1).encode()),
+        "jsonl": ("application/jsonl", lambda: jsonl_bytes([shown])),
+        "csv": ("text/csv", lambda: csv_bytes([shown])),
+        "html": ("text/html", lambda: _html(run, shown, threshold)),
+    }
+    for kind, (mime, make) in makers.items():
+        row.download_button(
+            kind.upper(),
+            data=make,
+            file_name=f"extraction.{kind}",
+            mime=mime,
+            key=f"{P}download.{kind}",
+            type="tertiary",
+            on_click="ignore",
+        )
+    row.button("Correct", key=f"{P}correct.go", icon=":material/edit:", type="tertiary", on_click=begin, args=(shown,))
+
+
+def _html(run: Run, shown: Document, threshold: float) -> bytes:
+    facts = [
+        f"Engine {run.which.engine}, {run.model}, on {run.device}. Least score {threshold:.2f}.",
+        f"Schema: {run.schema.dumps()}",
+    ]
+    rows = [[line[c] for c in COLUMNS] for line in lines_of(shown)]
+    table = ("Results", COLUMNS, rows)
+    return document_html(
+        "Extraction", facts, [("", shown.text, marks_of(shown))], label_colours(run.schema), [table]
+    ).encode()
