@@ -1,15 +1,19 @@
-"""Tokens in context as HTML: every text escaped, colour by gate weight, the same in a light and a dark theme."""
+"""Tokens in context as HTML: every text escaped, colour by gate weight, the same in a light and a dark theme.
+
+A token that is a part of a picture, clip or sound stands as a sign (▦ ▤ ♪), many in a row as one sign with their number.
+"""
 
 from __future__ import annotations
 
 from html import escape
 
 from workbench.analysis.examples import Context, Examples, Piece
+from workbench.figures.signs import sign_of
 
 # The accent of the heat map's upper end; alpha carries the weight, so that the page's own text colour stays readable.
 TINT = "224,130,20"
 FAINT, FULL = 0.15, 0.80  # alpha at the smallest and the largest weight
-_PATCH = {"image": "▦", "video": "▤", "audio": "♪"}
+SHORT = 3  # so many parts of a picture, clip or sound in a row stand singly; more become one sign with their number
 
 
 def contexts_html(examples: Examples, colours: dict[str, str]) -> str:
@@ -37,9 +41,12 @@ def _context(context: Context, examples: Examples, colours: dict[str, str]) -> s
     picked = examples.expert < 0  # tokens picked otherwise than by an expert have no gate weight to show
     group = context.group or "no group"
     mark = colours.get(group, "#7A7F87")
+    first = context.position - context.centre
     pieces = "".join(
-        _piece(piece, examples.strongest, index == context.centre, context.position - context.centre + index, picked)
-        for index, piece in enumerate(context.pieces)
+        _piece(context.pieces[run[0]], examples.strongest, run[0] == context.centre, first + run[0], picked)
+        if len(run) == 1
+        else _parts([context.pieces[index] for index in run], examples.strongest, first + run[0], picked)
+        for run in _runs(context)
     )
     before, after = ("… " if context.cut_before else ""), (" …" if context.cut_after else "")
     where = f"{escape(_short(context.document))}, token {context.position:,}"
@@ -52,10 +59,39 @@ def _context(context: Context, examples: Examples, colours: dict[str, str]) -> s
     )
 
 
+def _runs(context: Context) -> list[list[int]]:
+    """Places of the pieces, those together that become one sign: parts of one thing, coloured alike, without the centre."""
+    found: list[list[int]] = []
+    before: tuple[object, ...] | None = None
+    for index, piece in enumerate(context.pieces):
+        sign = sign_of(piece.text, piece.modality)
+        now = None if sign is None or index == context.centre else (sign, piece.chosen)
+        if now is not None and now == before:
+            found[-1].append(index)
+        else:
+            found.append([index])
+        before = now
+    return [one for run in found for one in ([run] if len(run) > SHORT else [[index] for index in run])]
+
+
+def _parts(pieces: list[Piece], strongest: float, position: int, picked: bool) -> str:
+    """Several parts of a picture, clip or sound in a row, by their sign and number."""
+    sign = sign_of(pieces[0].text, pieces[0].modality)
+    chosen = pieces[0].chosen
+    mean = sum(piece.weight for piece in pieces) / len(pieces)
+    if picked:
+        said = "picked" if chosen else "not picked"
+    else:
+        said = f"mean gate weight {mean:.2f}" if chosen else "this expert was not chosen"
+    style = _tint(mean, strongest) if chosen else ""
+    return f'<span style="{style}border-radius:2px" title="tokens {position} to {position + len(pieces) - 1}: {said}"> {sign}×{len(pieces)} </span>'
+
+
 def _piece(piece: Piece, strongest: float, centre: bool, position: int, picked: bool) -> str:
     text = piece.text
-    if text is None:
-        shown = _PATCH.get(piece.modality or "", "□")
+    sign = sign_of(text, piece.modality)
+    if text is None or sign is not None:
+        shown = sign or "□"
     else:
         shown = escape(text.replace("\r\n", "\n").replace("\n", "↵\n").replace("\t", "→"))
     style = _tint(piece.weight, strongest) if piece.chosen else ""

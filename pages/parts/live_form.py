@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.live_choices import key, sampling
+from pages.parts.live_examples import OWN, show_examples, show_sample
 from pages.parts.making import WHY_NOT
 from pages.parts.recording_job import can_record
 from workbench import session
@@ -20,13 +21,6 @@ from workbench.models import LoadOptions
 
 KINDS = tuple(sorted(suffix.removeprefix(".") for suffix in IMAGES | SOUNDS | CLIPS))
 MAX_UPLOAD, MAX_FILES = 100, 4  # MB each; files a prompt
-EXAMPLES = {
-    "A story": "one day a little girl saw a big box. she",
-    "Python": "def add(a, b):\n    ",
-    "A dialogue": "Enter two servants.\n\nFIRST SERVANT.\n",
-    "German": "Die Konfiguration des Servers",
-    "A table": "name,year,value\nalpha,2001,",
-}
 LANES = (("a", "Prompt"), ("b", "Second prompt"))
 
 
@@ -38,14 +32,11 @@ def show_form(model: str, options: LoadOptions, busy: bool) -> None:
         options: how it is loaded.
         busy: whether a run of this tab goes on.
     """
-    st.session_state.setdefault(key("text.a"), EXAMPLES["A story"])
-    row = st.container(horizontal=True, vertical_alignment="center")
-    row.caption("Examples", width="content")
-    for name, text in EXAMPLES.items():
-        row.button(name, key=key(f"example.{name}"), type="tertiary", on_click=_take_example, args=(text,))
+    st.session_state.setdefault(key("text.a"), OWN["A story"].text)
+    show_examples(model)
     pair = st.session_state[key("pair")]
     columns = st.columns(2 if pair else 1)
-    uploads = []
+    uploads: list[list[Any]] = []
     for (lane, label), column in zip(LANES, columns, strict=False):
         with column:
             uploads.append(_prompt(lane, label))
@@ -77,11 +68,8 @@ def show_form(model: str, options: LoadOptions, busy: bool) -> None:
         _start(model, options, uploads, paused=slowly)
 
 
-def _take_example(text: str) -> None:
-    st.session_state[key("text.a")] = text
-
-
-def _prompt(lane: str, label: str) -> Any:
+def _prompt(lane: str, label: str) -> list[Any]:
+    """The widgets of a prompt; returns its files: a shipped one, and those that were uploaded."""
     st.text_area(
         label,
         key=key(f"text.{lane}"),
@@ -89,15 +77,17 @@ def _prompt(lane: str, label: str) -> Any:
         max_chars=MAX_CHARACTERS,
         placeholder="Type what the model shall read.",
     )
+    sample = show_sample() if lane == LANES[0][0] else None
     with st.expander("Picture, sound or clip"):
-        return st.file_uploader(
+        files = st.file_uploader(
             f"Files for: {label.lower()}", type=list(KINDS), accept_multiple_files=True, key=key(f"files.{lane}"),
             max_upload_size=MAX_UPLOAD, label_visibility="collapsed",
             help="Through the model's own processor; a model that takes none says so. They are removed when the run has ended.",
         )  # fmt: skip
+    return [*([] if sample is None else [sample]), *files]
 
 
-def _why_not(model: str, uploads: list[Any], busy: bool) -> str | None:
+def _why_not(model: str, uploads: list[list[Any]], busy: bool) -> str | None:
     if not can_record():
         return WHY_NOT
     if not model:
@@ -112,7 +102,7 @@ def _why_not(model: str, uploads: list[Any], busy: bool) -> str | None:
     return None
 
 
-def _start(model: str, options: LoadOptions, uploads: list[Any], *, paused: bool) -> None:
+def _start(model: str, options: LoadOptions, uploads: list[list[Any]], *, paused: bool) -> None:
     from workbench.live_runs import Order
 
     folder = Path(tempfile.mkdtemp(prefix="workbench-live-"))
@@ -120,6 +110,9 @@ def _start(model: str, options: LoadOptions, uploads: list[Any], *, paused: bool
     for number, ((lane, _), files) in enumerate(zip(LANES, uploads, strict=False)):
         kept = []
         for place, file in enumerate(files):
+            if isinstance(file, Path):  # a shipped one stays where it is
+                kept.append(file)
+                continue
             # The browser names the file: only its last part counts; a folder for each keeps equal names apart.
             target = folder / f"{lane}{place}" / Path(file.name).name
             target.parent.mkdir()

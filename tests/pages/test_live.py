@@ -75,6 +75,23 @@ def test_first_look_says_what_to_do_and_is_ready(dashboard: Dashboard, words: Wo
     assert app.slider(key="live.top_p").disabled and app.number_input(key="live.seed").disabled
 
 
+def test_examples_suit_the_model(dashboard: Dashboard, words: Words, tmp_path: Path) -> None:
+    app = dashboard.open("live", model="omni-mini")
+    assert "Outside its training" in words(app)
+    app.text_area(key="live.text.a").input("words of my own").run()
+    app.button(key="live.example.A picture").click().run()
+    assert app.text_area(key="live.text.a").value == "" and "garment-boot-1.png" in words(app).replace("\\", "")
+    assert not app.button(key="live.start").disabled  # a file alone is enough
+    app.button(key="live.sample.drop").click().run()
+    assert "garment-boot-1.png" not in words(app).replace("\\", "") and app.button(key="live.start").disabled
+    # A model of text alone gets texts of many kinds, and the file of the other model is left out.
+    app.button(key="live.example.A clip").click().run()
+    app.selectbox(key="live.model").select("Another model: folder or hub id").run()
+    app.text_input(key="live.other").input(str(save_model(tmp_path / "tiny"))).run()
+    assert "Outside its training" not in words(app) and "5-three-up.mp4" not in words(app).replace("\\", "")
+    assert not [button for button in app.button if button.key == "live.example.A clip"] and not app.exception
+
+
 def test_the_page_opens_without_torch() -> None:
     code = (
         "import sys\nfrom streamlit.testing.v1 import AppTest\n"

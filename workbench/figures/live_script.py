@@ -7,6 +7,10 @@ title and in the legend.
 
 from __future__ import annotations
 
+import json
+
+from workbench.figures.signs import SIGNS
+
 HUE_STEP = 137.508  # degrees between two experts: the golden angle, which keeps neighbours apart for any number of them
 
 
@@ -37,8 +41,10 @@ STRIP_CSS = """
 #   0 or 1; modality[i] name; probability[i] number or null; first: number of the first token drawn; picked: number of the
 #   framed token or -1; only: an expert whose tokens alone are coloured, or -1, and marked[i] how much, 0 to 1; numbers: whether
 #   to write expert numbers; where: "layer 3"; legend: [expert, tokens, share] of the most frequent first choices.
-STRIP_JS = """
-const WB_PATCH = { image: "\\u25A6", video: "\\u25A4", audio: "\\u266A" };
+_PATCH = "const WB_PATCH = " + json.dumps({modality: sign for modality, (sign, _) in SIGNS.items()}) + ";"
+STRIP_JS = (
+    f"\n{_PATCH}"
+    + """
 function wbHue(expert) { return ((expert * 137.508) % 360).toFixed(1); }
 function wbTint(expert, alpha) { return `hsl(${wbHue(expert)} 65% 55% / ${alpha})`; }
 function wbShown(data, i) {
@@ -114,3 +120,4 @@ function wbLegend(legend, data) {
   add("underlined: written by the model", "key");
 }
 """
+)

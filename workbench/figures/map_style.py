@@ -10,6 +10,7 @@ import numpy as np
 from workbench.analysis.projection import MapTable
 from workbench.capture import CaptureError
 from workbench.figures.curve_style import LAYERS
+from workbench.figures.signs import word_of
 from workbench.figures.style import MODALITY_COLOURS, NEUTRAL, PALETTE, group_styles
 
 COLOURS_BY = ("group", "modality", "role", "layer", "token")
@@ -82,7 +83,10 @@ def _by_token(values: list[str | None]) -> list[PointClass]:
 
 
 def shown(word: str) -> str:
-    """A token's text for a legend: blanks can be seen, long ones are cut."""
+    """A token's text for a legend: blanks can be seen, long ones are cut; "▦ picture" for a part of one."""
+    part = word_of(word)
+    if part is not None:
+        return part
     seen = word.replace(" ", "␣").replace("\n", "↵").replace("\t", "→").replace("\r", "")
     return seen if len(seen) <= 20 else f"{seen[:19]}…"
 
