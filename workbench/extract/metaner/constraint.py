@@ -80,7 +80,7 @@ class Entries:
             self.token = torch.where(self._token >= 0, torch.searchsorted(words, self._token), _OUTSIDE)
             self.size = len(words)
         else:
-            self.size = int(max(self.words().max(), 0)) + 1
+            self.size = int(self.words().max()) + 1
         self.ids, self.text, self.opens, self.ends, self.rest = (
             part[index] for part in (ids, s.text, s.opens, s.ends, s.rest)
         )

@@ -113,11 +113,11 @@ class Prompts:
             )
         self.window = min(self.shape.window, self.room if not self.shots else max(LEAST_ROOM, self.room // 2))
         self._fit()
-        if silent := [type_ for type_ in self.names if not any(type_ in each for each in kinds)]:
-            if self.shots:
-                self.notes.append(
-                    f"No demonstration shows {', '.join(silent)}: MetaNER finds what it is shown, so show at least one example of each type."
-                )
+        silent = [type_ for type_ in self.names if not any(type_ in each for each in kinds)]
+        if silent and self.shots:
+            self.notes.append(
+                f"No demonstration shows {', '.join(silent)}: MetaNER finds what it is shown, so show at least one example of each type."
+            )
 
     def _fit(self) -> None:
         """Cut demonstrations that a model with a fixed number of places could not read beside a text."""

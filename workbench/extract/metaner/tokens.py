@@ -15,6 +15,7 @@ from workbench.extract.seq2seq.config import CopyConfig
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.tokens import SelTokens, add_tokens, sentinel
 
+LEARNT = "learnt.json"  # beside a model of a class of transformers: what a copying model keeps in its configuration
 TYPES, MASKS = 99, 98  # <type1> … <type99>, <mask1> … <mask98>
 LABEL, TEXT, OUT, END = sentinel(7), sentinel(4), sentinel(6), sentinel(5)
 # Ours: what a copying model writes for " is ", "." and ",", so that a sign inside a span is never mistaken for structure.

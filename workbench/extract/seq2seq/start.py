@@ -56,6 +56,44 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
     return new_copy_model(model, tokenizer, shapes=uncased, **choices).to(device), tokenizer  # type: ignore[arg-type]
 
 
+def load_writer(model: str, device: str, who: str) -> tuple[Any, Any]:
+    """A trained encoder-decoder and its tokenizer, ready to write: a copying model or any of transformers.
+
+    Args:
+        model: folder or hub id. who: the engine, for the error.
+
+    Raises:
+        EngineError: there is none, its weights are pickled, or its tokenizer knows no offsets.
+    """
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    folder = Path(model)
+    if is_copy_model(folder):
+        return load_copy_model(folder, device)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")) and any(folder.glob("pytorch_model*.bin")):
+        raise EngineError(
+            f"'{model}' holds pickled weights, which are not read: make safetensors of them with `workbench convert {model} --out FOLDER`, which shows their licence."
+        )
+    try:
+        config = AutoConfig.from_pretrained(model)
+        if not config.is_encoder_decoder:
+            raise EngineError(
+                f"{who} needs an encoder-decoder, but '{model}' is a model of type '{config.model_type}'."
+            )
+        tokenizer = AutoTokenizer.from_pretrained(model, use_fast=True)
+        net = AutoModelForSeq2SeqLM.from_pretrained(model, use_safetensors=True, attn_implementation="eager")
+    except (OSError, ValueError, KeyError, ImportError) as fault:
+        raise EngineError(
+            f"There is no {who} model '{model}', neither as a folder nor on the hub ({reason(fault)}): check the name; pickled weights are first "
+            "converted with `workbench convert`."
+        ) from None
+    if not tokenizer.is_fast:
+        raise EngineError(
+            f"A tokenizer that knows offsets is needed, but that of '{model}' does not: get one with a tokenizer.json."
+        )
+    return net.float().to(device).eval(), tokenizer
+
+
 def _ids(tokenizer: Any, text: str) -> list[int]:
     found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return found

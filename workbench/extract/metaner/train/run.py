@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from workbench.extract.metaner.tokens import prepare
+from workbench.extract.metaner.tokens import LEARNT, prepare
 from workbench.extract.metaner.train.episodes import Episodes, Sampling, Writer
 from workbench.extract.metaner.train.hidden import HiddenWords
 from workbench.extract.metaner.train.meta import WEIGHT, MetaLoss
@@ -24,7 +24,6 @@ from workbench.extract.seq2seq.stream import Maker, Stream
 from workbench.extract.usm.train.loop import Length
 
 CYCLE = ("in context", "plain") * 4 + ("hidden in context", "hidden plain")  # MetaNER, pretrain.py
-LEARNT = "learnt.json"
 
 
 @dataclass(frozen=True)
