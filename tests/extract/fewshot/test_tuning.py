@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from tests.extract.metaner.conftest import made as metaner_copy  # noqa: F401 - a fixture
+from tests.extract.metaner.conftest import t5 as metaner_t5  # noqa: F401 - a fixture
 from tests.extract.seq2seq.conftest import tiny_copy
 from tests.extract.uie.conftest import words  # noqa: F401 - a fixture
 from tests.extract.usm.conftest import model as usm_model  # noqa: F401 - a fixture
@@ -18,6 +21,10 @@ from workbench.extract.errors import EngineError
 from workbench.extract.evaluate.facts import Count
 from workbench.extract.fewshot import Tuning, episode_count, fine_tuned
 from workbench.extract.fewshot.tuning import PAPER_EPOCHS, TUNERS, Stopped
+from workbench.extract.fewshot.tuning_metaner import Samples
+from workbench.extract.metaner.engine import MetaNerEngine
+from workbench.extract.metaner.train.episodes import Sampling, Writer
+from workbench.extract.metaner.wire import Wire
 from workbench.extract.uie.engine import UieEngine
 from workbench.extract.usm.engine import UsmEngine
 
@@ -78,3 +85,42 @@ def test_what_cannot_be_tuned_is_said(engines: dict[str, Any]) -> None:
         fine_tuned(engines["usm"], SHOTS, Schema.read({"events": {"attack": []}}))
     with pytest.raises(Stopped, match="stopped"):
         fine_tuned(engines["uie"], SHOTS, SCHEMA, stopped=lambda: True)
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_metaners_backbone_learns_the_plain_task(metaner_copy: Any, metaner_t5: Any, copies: bool) -> None:  # noqa: F811
+    model, tokenizer_, _ = metaner_copy if copies else metaner_t5
+    engine = MetaNerEngine(model, tokenizer_, "tiny")
+    before = copy.deepcopy(model.state_dict())
+    epochs, rate = (150, 2e-3) if copies else (2, 1e-3)
+    tuned = fine_tuned(engine, SHOTS, SCHEMA, Tuning(epochs=epochs, rate=rate))
+    assert all(torch.equal(value, before[key]) for key, value in engine.net.state_dict().items())
+    assert any(not torch.equal(value, before[key]) for key, value in tuned.net.state_dict().items())
+    assert tuned.name == "metaner" and not tuned.net.training
+    if copies:
+        assert f1(tuned) >= 0.5 > f1(engine)
+
+
+def test_a_plain_sample_asks_three_types_to_all_and_says_those_alone(metaner_copy: Any) -> None:  # noqa: F811
+    _, tokenizer_, tokens = metaner_copy
+    writer = Writer(Wire(tokenizer_, tokens, True), Sampling())
+    shown = shot("marie met pierre in paris", ("marie", "person"), ("pierre", "victim"), ("paris", "city"))
+    names = {name: name for name in ("person", "city", "victim", "museum")}
+    draw, rng = Samples(writer, writer.wire.shots([shown]), names), np.random.default_rng(0)
+    counts = set()
+    ids = {name: writer.wire.name(name) for name in names}
+    for _ in range(40):
+        made = draw.draw(rng)
+        assert made is not None and tokens.text not in made.source, "no demonstration, and no mark before the text"
+        text = made.source.index(tokens.label)
+        asked = [name for name, number in ids.items() if _holds(made.source[text:-6], (tokens.label, *number))]
+        said = [name for name, number in ids.items() if _holds(made.target, (tokens.is_, *number, tokens.stop))]
+        assert said == [name for name in asked if name != "museum"] and made.target[-1] == tokens.end
+        counts.add(len(asked))
+    assert counts == {3, 4}
+    with pytest.raises(EngineError, match="shorter examples"):
+        Samples(Writer(writer.wire, Sampling(max_source=3)), writer.wire.shots([shown]), names)
+
+
+def _holds(row: list[int], part: tuple[int, ...]) -> bool:
+    return any(tuple(row[n : n + len(part)]) == part for n in range(len(row)))

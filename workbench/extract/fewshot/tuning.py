@@ -1,8 +1,8 @@
 """An engine fine-tuned on the shots of an episode: what learning in context is compared with.
 
 The recipe is MetaNER's for few-shot fine-tuning (arXiv 2305.11038; finetuning.py of its code): rate 1e-4, batches of 4, linear warm-up over
-.06 of the steps, 200 epochs. An epoch is as many steps as show each sentence once on average; batches are drawn with replacement. USM and UIE
-train by their own loops, their heads at five times the rate, as in their fine-tuning elsewhere. The engine that is given stays as it is.
+.06 of the steps, 200 epochs. An epoch is as many steps as show each sentence once on average; batches are drawn with replacement. Every
+engine trains by its own loop, heads and decoder at five times the rate, as in its pre-training here. The engine that is given stays as it is.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Tuning:
     """How an engine is fine-tuned on shots.
 
     Attributes:
-        epochs: over the shots; the paper's are 200. batch: sentences a step. rate: peak rate of AdamW for the encoder (for MetaNER: all).
+        epochs: over the shots; the paper's are 200. batch: sentences a step. rate: peak rate of AdamW for the encoder; see `HEADS`.
         warmup: share of the steps. seed: of everything that chance decides.
     """
 
