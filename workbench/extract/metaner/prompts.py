@@ -72,7 +72,8 @@ def names_of(schema: Schema, anonymous: bool) -> dict[str, str]:
     found: dict[str, str] = {}
     for type_ in types:
         words = verbalise(type_)
-        found[type_] = words if words not in found.values() else type_
+        alike = sum(verbalise(other) == words for other in found)
+        found[type_] = f"{words} {alike + 1}" if alike else words
     return found
 
 
