@@ -20,7 +20,7 @@ from workbench.extract.engines import EngineSpec
 
 _P = "extract.shots."
 DRAFT, RANGE, FAULT, AT = f"{_P}draft", f"{_P}range", f"{_P}fault", f"{_P}at"
-LIVE, FIRST = f"{_P}live", f"{_P}first"
+LIVE, FIRST, ORDERED = f"{_P}live", f"{_P}first", f"{_P}ordered"
 LONGEST = 5000  # characters of an example written here
 NEW = "a new type"
 
@@ -39,6 +39,11 @@ def is_live(spec: EngineSpec) -> bool:
     return spec.demonstrations and bool(st.session_state.get(LIVE))
 
 
+def keeps_order() -> bool:
+    """Whether demonstrations are to be shown in the order of the list."""
+    return bool(st.session_state.get(ORDERED, True))
+
+
 def show_demonstrations(schema: Schema | None, spec: EngineSpec) -> None:
     """The editor, the list, the import, and what a person should know of them."""
     shots = kept_lists()[1]
@@ -54,9 +59,15 @@ def show_demonstrations(schema: Schema | None, spec: EngineSpec) -> None:
             show_import(shots)
         for sentence in cautions(schema, in_use(spec)):
             st.caption(f":material/info: {plain(sentence, 500)}")
-        st.toggle(
+        row = st.container(horizontal=True)
+        row.toggle(
             "Read the text again at every change", key=LIVE, help="Of the text, the schema, or the demonstrations. Off: press Extract."
         )  # fmt: skip
+        if spec.ordered:
+            st.session_state.setdefault(ORDERED, True)
+            row.toggle(
+                "Show them in this order", key=ORDERED, help="Off: the engine shuffles them, then takes one of each type in turn, as in its evaluation."
+            )  # fmt: skip
 
 
 def cautions(schema: Schema, shots: tuple[Document, ...]) -> list[str]:

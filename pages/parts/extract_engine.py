@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts.extract_demonstrations import keeps_order
 from pages.parts.extract_job import Which
 from pages.parts.words import plain
 from workbench.extract.engines import EngineSpec
@@ -45,4 +46,5 @@ def choose_engine(known: dict[str, EngineSpec]) -> tuple[Which, Which | None, st
             ).strip()  # fmt: skip
     missing = spec.missing(model) or ("" if second == NONE else known[second].missing(weights))
     beside = None if second == NONE else Which(second, weights or None)
-    return Which(name, model or None, device or "auto"), beside, missing
+    ordered = spec.ordered and keeps_order()
+    return Which(name, model or None, device or "auto", ordered), beside, missing

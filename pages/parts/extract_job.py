@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pages.parts.faults import in_words_of
 from workbench.extract import Document, Engine, Evidence, Extraction, Schema, load_engine
@@ -37,11 +38,12 @@ KEPT_ROWS = 200  # results of a batch that the page shows
 
 @dataclass(frozen=True)
 class Which:
-    """An engine with its weights (None: its own) and device."""
+    """An engine with its weights (None: its own) and device; `ordered`: it shows demonstrations in the order given."""
 
     engine: str
     model: str | None = None
     device: str = "auto"
+    ordered: bool = False
 
 
 class Engines:
@@ -60,7 +62,9 @@ class Engines:
                     task.progress(0, None, f"Loading {which.engine}")
                 while len(self._loaded) >= self._most:
                     self._loaded.popitem(last=False)
-                options = {} if which.device == "auto" else {"device": which.device}
+                options: dict[str, Any] = {} if which.device == "auto" else {"device": which.device}
+                if which.ordered:
+                    options["ordered"] = True
                 self._loaded[which] = load_engine(which.engine, which.model, **options)
             self._loaded.move_to_end(which)
             return self._loaded[which]

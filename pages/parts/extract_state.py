@@ -29,6 +29,7 @@ HELD = (
     "device",
     "shots.first",
     "shots.live",
+    "shots.ordered",
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,6 +145,24 @@ def test_order_and_number_reach_the_engine(dashboard: Dashboard, copies: None, w
     assert "No demonstration shows city" in said(app, words)
     app.button(key=f"{K}clear").click().run()
     assert app.session_state[SHOTS] == [] and not app.exception
+
+
+def test_an_engine_that_would_choose_an_order_is_told_to_keep_it(
+    dashboard: Dashboard, copies: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import copy_engine
+
+    asked: list[dict[str, Any]] = []
+
+    def load(model: str | None = None, **options: Any) -> Any:
+        asked.append(options)
+        return copy_engine.load(model)
+
+    monkeypatch.setattr(copy_engine, "SPEC", replace(copy_engine.SPEC, load=load, ordered=True))
+    app = run(in_schema(opened(dashboard), "person", "city"))
+    app.toggle(key=f"{K}ordered").set_value(False).run()
+    run(app)
+    assert asked == [{"ordered": True}, {}]
 
 
 def test_live_reads_again_at_every_change(dashboard: Dashboard, copies: None) -> None:

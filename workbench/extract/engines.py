@@ -97,6 +97,7 @@ class EngineSpec:
         install: how `needs` is installed where the extra alone does not bring it.
         named: whether weights have to be named, since none are shipped and none are its own.
         demonstrations: whether it learns from examples in context.
+        ordered: whether its loader takes ordered=True, to show the demonstrations in the order given where it would choose one of its own.
         evidence: which parts of `Evidence` it gives, of links, attention, steps, experts.
         kinds: what it finds, of entities, relations, events.
     """
@@ -112,6 +113,7 @@ class EngineSpec:
     install: str = ""
     named: bool = False
     demonstrations: bool = False
+    ordered: bool = False
     evidence: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ("entities", "relations", "events")
 
@@ -170,6 +172,7 @@ BUILT_IN: tuple[EngineSpec, ...] = (
         models="metaner-",
         default_model="metaner-mini",
         demonstrations=True,
+        ordered=True,
         evidence=("steps", "attention"),
         kinds=("entities",),
     ),
@@ -191,6 +194,7 @@ BUILT_IN: tuple[EngineSpec, ...] = (
         load="workbench.extract.llm:load",
         named=True,
         demonstrations=True,
+        ordered=True,
         evidence=("steps",),
         kinds=("entities",),
     ),
