@@ -1,14 +1,14 @@
 """Decoding any transformers encoder-decoder under a constraint: batched, with its key-value cache, greedy or by beams.
 
 The constraint is a machine on tensors: a mask of allowed tokens a row and step, so that nothing leaves the device and no Python runs a row.
-Rows that have ended are taken out of the batch.
+Only the words that a batch can write are scored. Where no row has a choice, tokens are written without a pass of the decoder, and read by the
+next one together. Rows that have ended are taken out of the batch.
 
-Letters in shapes: B texts, K beams, N = B x K rows, T steps, S source tokens, V vocabulary.
+Letters in shapes: B texts, K beams, N = B x K rows, t tokens of one pass, S source tokens, W words that can be written.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,18 +17,23 @@ import torch
 from torch import Tensor
 
 from workbench.extract.seq2seq.model import CopySeq2Seq
+from workbench.extract.seq2seq.steps import Head, Steps, steps_of
 from workbench.extract.seq2seq.tokens import SelTokens
 
 
 class Constraint(Protocol):
     """What may be written. The machine holds the state of N rows; every method works on all of them at once."""
 
-    def begin(self, index: Tensor) -> None:
-        """Start anew; row n writes about text `index[n]`, [N]."""
+    def words(self) -> Tensor:
+        """Vocabulary numbers that can ever be written about these texts, sorted, int64 [W]."""
+        ...
+
+    def begin(self, index: Tensor, words: Tensor | None = None) -> None:
+        """Start anew; row n writes about text `index[n]`, [N]. From here on tokens are places in `words`, or vocabulary numbers if that is None."""
         ...
 
     def allowed(self, left: int) -> Tensor:
-        """bool [N, V]: what may come next if `left` tokens may still be written, this one and the end token included."""
+        """bool [N, W]: what may come next if `left` tokens may still be written, this one and the end token included."""
         ...
 
     def advance(self, tokens: Tensor) -> None:
@@ -75,7 +80,7 @@ class Decoder:
 
     def __init__(self, model: Any, tokens: SelTokens) -> None:
         self.model, self.tokens = model, tokens
-        self._prefix = "decoder_prefix" in inspect.signature(model.forward).parameters
+        self._head: tuple[Head | None] | None = None  # found out when it is first needed
 
     @torch.inference_mode()
     def write(
@@ -87,6 +92,7 @@ class Decoder:
         constraint: Constraint | None = None,
         beams: int = 1,
         stopped: Callable[[], bool] | None = None,
+        encoded: Any = None,
     ) -> list[Written]:
         """Write about a batch of sources.
 
@@ -94,28 +100,41 @@ class Decoder:
             source, mask, shapes: int64 [B, S]; shapes of words for a copying model.
             most: tokens at most, the end token included.
             beams: 1 is greedy.
-            stopped: asked before each step; once true, what was written so far is returned.
+            stopped: asked before each pass of the decoder; once true, what was written so far is returned.
+            encoded: output of the encoder, where it is there already.
         """
-        options = {"shape_ids": shapes} if shapes is not None and isinstance(self.model, CopySeq2Seq) else {}
-        encoded = self.model.get_encoder()(input_ids=source, attention_mask=mask, **options)
-        rows = torch.arange(source.shape[0], device=source.device).repeat_interleave(beams)
-        run = _Run(self, encoded, mask, rows, most, constraint, beams)
-        for step in range(most):
-            if (stopped is not None and stopped()) or not run.step(step):
+        if not len(source):
+            return []
+        encoded = self.encode(source, mask, shapes) if encoded is None else encoded
+        words = self._words(source, constraint)
+        steps = steps_of(self.model, encoded, mask, beams, words, self._cut_head(words))
+        run = _Run(self, steps, source, words, most, constraint, beams)
+        while run.written < most:
+            if (stopped is not None and stopped()) or not run.step():
                 break
         return run.results()
 
-    def forward(self, encoded: Any, mask: Tensor, prefix: Tensor, past: Any) -> Any:
-        """One step from the last token of what was written, [N, t]."""
-        more = {"decoder_prefix": prefix} if self._prefix else {}
-        return self.model(
-            encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=prefix[:, -1:], past_key_values=past, use_cache=True, **more
-        )  # fmt: skip
+    @torch.inference_mode()
+    def encode(self, source: Tensor, mask: Tensor, shapes: Tensor | None) -> Any:
+        """Output of the encoder."""
+        options = {"shape_ids": shapes} if shapes is not None and isinstance(self.model, CopySeq2Seq) else {}
+        return self.model.get_encoder()(input_ids=source, attention_mask=mask, **options)
 
+    def _words(self, source: Tensor, constraint: Constraint | None) -> Tensor | None:
+        """Vocabulary numbers that have to be scored; None: all."""
+        if constraint is not None:
+            return constraint.words()
+        if isinstance(self.model, CopySeq2Seq):  # it can write nothing else
+            pad = torch.tensor([self.tokens.pad], device=source.device)
+            return torch.cat((self.model.fixed_ids, pad, source.flatten())).unique()
+        return None
 
-def _rows(encoded: Any, index: Tensor) -> Any:
-    """Encoder output of some rows."""
-    return type(encoded)(**{name: value[index] for name, value in encoded.items() if isinstance(value, Tensor)})
+    def _cut_head(self, words: Tensor | None) -> Head | None:
+        if words is None or isinstance(self.model, CopySeq2Seq):
+            return None
+        if self._head is None:
+            self._head = (Head.of(self.model),)
+        return self._head[0]
 
 
 class _Run:
@@ -124,76 +143,112 @@ class _Run:
     def __init__(
         self,
         decoder: Decoder,
-        encoded: Any,
-        mask: Tensor,
-        rows: Tensor,
+        steps: Steps,
+        source: Tensor,
+        words: Tensor | None,
         most: int,
         constraint: Constraint | None,
         beams: int,
     ) -> None:
-        self.decoder, self.most, self.beams, self.constraint = decoder, most, beams, constraint
-        self.texts = int(rows[-1]) + 1 if len(rows) else 0
-        self.row = rows  # text of each row
-        self.encoded, self.mask = _rows(encoded, rows), mask[rows]
-        self.past: Any = None
-        count, device = len(rows), rows.device
-        self.prefix = torch.full((count, 1), decoder.tokens.start, dtype=torch.long, device=device)
+        self.tokens, self.steps, self.words, self.most, self.beams = decoder.tokens, steps, words, most, beams
+        self.constraint, self.texts, device = constraint, len(source), source.device
+        self.row = torch.arange(self.texts, device=device).repeat_interleave(beams)  # text of each row
+        count = len(self.row)
+        pad = torch.tensor(self.tokens.pad, device=device)
+        self.pad = int(pad if words is None else torch.searchsorted(words, pad))  # its place in the list
+        self.fresh = torch.full((count, 1), self.tokens.start, dtype=torch.long, device=device)  # not read yet
         self.ended = torch.zeros(count, dtype=torch.bool, device=device)
         self.total = torch.zeros(count, device=device)
         if beams > 1:  # all beams of a text are the same at first: only one may go on
             self.total.view(-1, beams)[:, 1:] = -1e9
-        self.tracks: list[tuple[Tensor, ...]] = []  # a step: chance, allowed, state, place, each [N]
+        self.written = 0
+        self.tracks = torch.zeros(
+            (5, count, 32), device=device
+        )  # of each token: its number, log-probability, choices, state, place
         self.along: Tensor | None = None  # log-probability of the span so far, by the place of its last token, [N, S]
+        self.waiting: list[
+            tuple[int, Tensor]
+        ] = []  # tokens whose places the next pass tells, and where their span may end
+        self.may: tuple[Tensor, Tensor] | None = (
+            None  # what may come next, and how many that is, where it is known already
+        )
         self.done: dict[int, Written] = {}
         if constraint is not None:
-            constraint.begin(rows)
+            constraint.begin(self.row, words)
 
-    def step(self, number: int) -> bool:
-        """Write a token in every row; False once all have ended."""
-        if not len(self.row):
-            return False
-        out = self.decoder.forward(self.encoded, self.mask, self.prefix, self.past)
-        self.past = out.past_key_values
-        logits = out.logits[:, -1].float()
-        left = self.most - number
+    def step(self) -> bool:
+        """One pass of the decoder, and a token in every row, with those behind it where no row has a choice; False once all have ended."""
+        scores, pointers = self.steps.feed(self.fresh)
         if self.constraint is not None:
-            may = self.constraint.allowed(left)
-            logits = logits.masked_fill(~may, -torch.inf)
-            allowed, states = may.sum(-1), self.constraint.states()
-            lost = torch.isneginf(logits).all(
+            may, allowed = self._allowed()
+            scores = scores.masked_fill(~may, -torch.inf)
+            lost = torch.isneginf(scores).all(
                 -1, keepdim=True
             )  # the model gives nothing that is allowed: all of it alike
-            logits = torch.where(lost & may, 0.0, logits)
+            scores = torch.where(lost & may, 0.0, scores)
+            states = self.constraint.states()
         else:
-            allowed = torch.full_like(self.row, -1)
-            states = allowed
-        chances = logits.log_softmax(-1)
+            allowed = states = torch.full_like(self.row, -1)
+        self._tell_places(pointers)
+        chances = scores.log_softmax(-1)
         if self.beams > 1:
             token, chance, parent = self._best(chances)
-            self._select(parent, keep_beams=True)
+            self._reorder(parent)
             allowed, states = allowed[parent], states[parent]
-            pointer = getattr(out, "pointer", None)
-            pointer = pointer[parent, -1] if pointer is not None else None
+            pointers = pointers[parent] if pointers is not None else None
         else:
             chance, token = chances.max(-1)
             if self.constraint is None:
-                token = torch.where(self.ended, self.decoder.tokens.pad, token)
+                token = torch.where(self.ended, self.pad, token)
                 chance = torch.where(self.ended, 0.0, chance)
             self.total = self.total + chance
-            pointer = getattr(out, "pointer", None)
-            pointer = pointer[:, -1] if pointer is not None else None
-        self.prefix = torch.cat((self.prefix, token[:, None]), 1)
+        self.fresh = token.new_empty((len(token), 0))
+        self._take(token, chance, allowed, states)
+        if pointers is not None:
+            self._tell_places(pointers[:, -1:])
+        if self.constraint is not None and self.beams == 1:
+            self._take_forced()
+        return self._take_out()
+
+    def _allowed(self) -> tuple[Tensor, Tensor]:
+        assert self.constraint is not None
+        if self.may is None:
+            may = self.constraint.allowed(self.most - self.written)
+            self.may = may, may.sum(-1)
+        return self.may
+
+    def _take_forced(self) -> None:
+        """Write on while no row has a choice: these tokens are read in the next pass, together. (With beams, sequences are compared at the same
+        length, so there it would be another search.)"""
+        assert self.constraint is not None
+        while self.written < self.most and not bool(self.ended.all()):
+            may, allowed = self._allowed()
+            if bool((allowed != 1).any()):
+                return
+            self._take(may.to(torch.uint8).argmax(-1), torch.zeros_like(self.total), allowed, self.constraint.states())
+
+    def _take(self, token: Tensor, chance: Tensor, allowed: Tensor, states: Tensor) -> None:
+        """Write a token in every row."""
+        number = token if self.words is None else self.words[token]
+        if self.written == self.tracks.shape[2]:
+            self.tracks = torch.cat((self.tracks, torch.zeros_like(self.tracks)), 2)
+        self.tracks[:4, :, self.written] = torch.stack((number.to(chance.dtype), chance, allowed, states))
+        self.tracks[4, :, self.written] = -1  # its place is told later
         if self.constraint is not None:
             self.constraint.advance(token)
-        self.tracks.append((chance, allowed, states, self._places(pointer)))
-        self.ended = self.ended | (token == self.decoder.tokens.eos)
-        return self._take_out()
+            ends = self.constraint.open_ends()
+            if ends is not None:
+                self.waiting.append((self.written, ends))
+        self.written += 1
+        self.may = None
+        self.fresh = torch.cat((self.fresh, number[:, None]), 1)
+        self.ended = self.ended | (number == self.tokens.eos)
 
     def _best(self, chances: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The best K continuations of each text: tokens, their chances, the rows they go on from."""
-        pad, beams = self.decoder.tokens.pad, self.beams
+        beams = self.beams
         rest = torch.full_like(chances, -torch.inf)
-        rest[:, pad] = 0.0
+        rest[:, self.pad] = 0.0
         chances = torch.where(self.ended[:, None], rest, chances)
         width = chances.shape[-1]
         total = (self.total[:, None] + chances).view(-1, beams * width)
@@ -203,72 +258,73 @@ class _Run:
         self.total = best.flatten()
         return token, chances[parent, token], parent
 
-    def _places(self, pointer: Tensor | None) -> Tensor:
-        """Where the model points at for the last token of each row, given the span so far."""
-        ends = self.constraint.open_ends() if self.constraint is not None else None
-        if pointer is None or ends is None:
-            return torch.full_like(self.row, -1)
-        if self.along is None:
-            self.along = torch.full_like(pointer, -torch.inf)
-        before = torch.nn.functional.pad(self.along[:, :-1], (1, 0), value=-torch.inf)
-        fresh = torch.isneginf(before).all(-1, keepdim=True)  # the first token of a span
-        ahead = torch.where(fresh, 0.0, before)
-        self.along = torch.where(ends, ahead + pointer, -torch.inf)
-        best, place = self.along.max(-1)
-        return torch.where(torch.isneginf(best), -1, place)
+    def _tell_places(self, pointers: Tensor | None) -> None:
+        """Where the model points at for the tokens that wait for it, given the span so far.
 
-    def _select(self, index: Tensor, keep_beams: bool = False) -> None:
-        """Keep some rows, in this order."""
-        for name in ("prefix", "ended") if keep_beams else ("prefix", "ended", "total", "row", "mask"):
-            setattr(self, name, getattr(self, name)[index])
-        if not keep_beams:
-            self.encoded = _rows(self.encoded, index)
-        if self.past is not None:
-            self.past.reorder_cache(index) if keep_beams else self.past.batch_select_indices(index)
-        self.tracks = [tuple(part[index] for part in track) for track in self.tracks]
+        Args:
+            pointers: log-probability of copying from each place for the tokens behind those that were read last, [N, t, S].
+        """
+        waiting, self.waiting = self.waiting, []
+        if pointers is None:
+            return
+        for (at, ends), pointer in zip(waiting, pointers.unbind(1), strict=False):
+            if self.along is None:
+                self.along = torch.full_like(pointer, -torch.inf)
+            before = torch.nn.functional.pad(self.along[:, :-1], (1, 0), value=-torch.inf)
+            fresh = torch.isneginf(before).all(-1, keepdim=True)  # the first token of a span
+            ahead = torch.where(fresh, 0.0, before)
+            self.along = torch.where(ends, ahead + pointer, -torch.inf)
+            best, place = self.along.max(-1)
+            self.tracks[4, :, at] = torch.where(torch.isneginf(best), -1, place)
+
+    def _reorder(self, parent: Tensor) -> None:
+        """Go on from these rows."""
+        self.steps.reorder(parent)
+        self._rows(parent)
+
+    def _rows(self, index: Tensor) -> None:
+        self.ended, self.tracks = self.ended[index], self.tracks[:, index]
         if self.along is not None:
             self.along = self.along[index]
+        self.waiting = [(at, ends[index]) for at, ends in self.waiting]
+        if self.may is not None:
+            self.may = self.may[0][index], self.may[1][index]
         if self.constraint is not None:
             self.constraint.select(index)
 
     def _take_out(self) -> bool:
-        """Put texts aside that have ended, once they are half of the rows; False if nothing is left."""
+        """Put texts aside that have ended, once they are a quarter of the rows; False if nothing is left."""
         over = self.ended.view(-1, self.beams).all(-1)
         count = int(over.sum())
         if count == len(over):
-            self._keep(torch.arange(len(over), device=over.device))
-            self.row = self.row[:0]
             return False
-        if 2 * count >= len(over):
+        if 4 * count >= len(over) and not self.waiting:
             self._keep(over.nonzero().flatten())
             left = (~over).nonzero().flatten()
-            self._select((left[:, None] * self.beams + torch.arange(self.beams, device=left.device)).flatten())
+            self.steps.keep(left)
+            index = (left[:, None] * self.beams + torch.arange(self.beams, device=left.device)).flatten()
+            self.row, self.total, self.fresh = self.row[index], self.total[index], self.fresh[index]
+            self._rows(index)
         return True
 
     def _keep(self, groups: Tensor) -> None:
         """Store the best beam of some texts."""
-        if not len(groups):
-            return
-        lengths = (self.prefix[:, 1:] != self.decoder.tokens.pad).sum(-1).clamp_min(1)
+        ids = self.tracks[0, :, : self.written].long()
+        lengths = (ids != self.tokens.pad).sum(-1).clamp_min(1)
         mean = self.total / lengths
         best = mean.view(-1, self.beams)[groups].argmax(-1) + groups * self.beams
-        ids = self.prefix[best, 1:].tolist()
-        parts = [torch.stack([track[n][best] for track in self.tracks], 1) for n in range(4)]
-        tracks = [parts[0].exp().clamp_max(1).tolist(), *(part.tolist() for part in parts[1:])]
-        for n, row in enumerate(best.tolist()):
-            stop = next((k + 1 for k, number in enumerate(ids[n]) if number == self.decoder.tokens.eos), len(ids[n]))
-            chances, allowed, states, places = (part[n][:stop] for part in tracks)
+        parts = self.tracks[:, best, : self.written]
+        chances = parts[1].exp().clamp_max(1).tolist()
+        numbers, allowed, states, places = (parts[n].long().tolist() for n in (0, 2, 3, 4))
+        for n, (row, score) in enumerate(zip(best.tolist(), mean[best].tolist(), strict=True)):
+            stop = next((k + 1 for k, number in enumerate(numbers[n]) if number == self.tokens.eos), self.written)
             self.done[int(self.row[row])] = Written(
-                ids[n][:stop],
-                chances,
-                allowed,
-                states,
-                places,
-                float(mean[row]),
+                numbers[n][:stop], chances[n][:stop], allowed[n][:stop], states[n][:stop], places[n][:stop], score
             )
 
     def results(self) -> list[Written]:
         """One a text, in order."""
-        if len(self.row):
-            self._keep(torch.arange(len(self.row) // self.beams, device=self.row.device))
-        return [self.done.get(n, Written([], [], [], [], [], 0.0)) for n in range(self.texts)]
+        if any(bool(ends.any()) for _, ends in self.waiting):
+            self._tell_places(self.steps.feed(self.fresh)[1])
+        self._keep(torch.arange(len(self.row) // self.beams, device=self.row.device))
+        return [self.done[n] for n in range(self.texts)]

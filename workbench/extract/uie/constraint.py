@@ -10,6 +10,7 @@ Letters in shapes: B texts, N rows, S source tokens, V vocabulary, M trie nodes,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -131,6 +132,15 @@ class Grammar:
         for state, cost in _TO_END.items():
             to_end[state] = cost
         self.to_end = to_end.to(device)
+        self.own = torch.cat((self.structure, self.token[self.token < vocabulary])).unique()
+
+    def within(self, words: Tensor) -> Grammar:
+        """The same grammar with tokens as places in a sorted list that holds all of its own, [W]."""
+        made = copy(self)
+        made.vocabulary = len(words)
+        made.token = torch.where(self.token < self.vocabulary, torch.searchsorted(words, self.token), len(words))
+        made.kind, made.structure = self.kind[words], torch.searchsorted(words, self.structure)
+        return made
 
     def _trie(self, labels: Mapping[Ids, int]) -> int:
         """A trie of labels, each with the root of what may stand below it; returns its root."""
@@ -219,14 +229,20 @@ class Machine:
     """`Constraint` of structured output for one batch."""
 
     def __init__(self, grammar: Grammar, sources: Sources) -> None:
-        self.grammar, self.sources = grammar, sources
+        self.whole, self.sources = grammar, sources
+        self.grammar = grammar  # with tokens as places in the list that is written from
 
-    def begin(self, index: Tensor) -> None:
+    def words(self) -> Tensor:
+        return torch.cat((self.whole.own, self.sources.ids.flatten())).unique()
+
+    def begin(self, index: Tensor, words: Tensor | None = None) -> None:
         count, length = len(index), self.sources.ids.shape[1]
         device = index.device
         s = self.sources
+        self.grammar = self.whole if words is None else self.whole.within(words)
         self.ids, self.text, self.opens, self.ends, self.rest = (
-            part[index] for part in (s.ids, s.text, s.opens, s.ends, s.rest)
+            part[index]
+            for part in (s.ids if words is None else torch.searchsorted(words, s.ids), s.text, s.opens, s.ends, s.rest)
         )
         self.root = self.grammar.roots[s.prompt[index]]
         self.state = torch.zeros(count, dtype=torch.long, device=device)
