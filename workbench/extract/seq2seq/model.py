@@ -20,9 +20,9 @@ from transformers import AutoModel, BertModel, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from workbench.extract.seq2seq.config import CopyConfig
+from workbench.extract.seq2seq.pointer import NOWHERE, longest_matches, shares, slot_scores
 from workbench.extract.usm.pieces import SHAPES
 
-NOWHERE = -1e9  # the score of what cannot be written
 IGNORED, ANYWHERE = -100, -1  # as a label: not counted; as a place: wherever the token stands
 START_GAIN = 2.0  # bonus for going on copying, before training
 
@@ -174,8 +174,8 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
         prefix = decoder_input_ids if decoder_prefix is None else decoder_prefix
         there = self.copyable[source] & attention_mask.bool()
         runs = run_lengths(prefix, source, there, self.config.run, decoder_input_ids.shape[1])  # [B, T, S]
-        longest = self.longest(runs)
-        share = self.shares(longest, states.dtype)
+        longest = longest_matches(runs)
+        share = shares(longest, states.dtype)
         embedded = self.encoder.embed(decoder_input_ids) + self.copied(share @ states)
         out = self.decoder(
             inputs_embeds=embedded,
@@ -185,33 +185,7 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             **options,
         )
-        return self.score(out.last_hidden_state, self.key(states), runs, longest, there[:, None]), out
-
-    @staticmethod
-    def longest(runs: Tensor) -> Tensor:
-        """Places where the longest match ends, bool like `runs`, [B, T, S]; none where nothing matches."""
-        return (runs == runs.amax(-1, keepdim=True)) & (runs > 0)
-
-    @staticmethod
-    def shares(longest: Tensor, dtype: torch.dtype) -> Tensor:
-        """What part of the source's states each place gives to the next token's embedding, [B, T, S]: the places of the longest match alike."""
-        share = longest.to(dtype)
-        return share / share.sum(-1, keepdim=True).clamp_min(1)
-
-    def score(self, hidden: Tensor, keys: Tensor, runs: Tensor, longest: Tensor, there: Tensor) -> Tensor:
-        """Scores of every slot from the decoder's states.
-
-        Args:
-            hidden: [B, T, D]. keys: of the source's places, [B, S, D]. runs, longest: [B, T, S]. there: may be copied, bool [B, 1, S].
-
-        Returns:
-            float32 [B, T, F + S].
-        """
-        pointed = (self.query(hidden) @ keys.transpose(1, 2)).float() * hidden.shape[-1] ** -0.5
-        bonus = torch.where(longest, self.gain[runs], 0.0)
-        pointed = pointed + nn.functional.pad(bonus[..., :-1], (1, 0))
-        pointed = pointed.masked_fill(~there, NOWHERE)
-        return torch.cat((self.write(hidden).float(), pointed), -1)
+        return slot_scores(self, out.last_hidden_state, self.key(states), runs, longest, there[:, None]), out
 
     def forward(
         self,

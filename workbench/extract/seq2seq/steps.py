@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from workbench.extract.seq2seq.model import CopySeq2Seq, CopySource
+from workbench.extract.seq2seq.pointer import longest_matches, shares, slot_scores
 
 ROOM = 32  # places that a cache of keys and values begins with
 CLOSE = 1e-3  # how far two ways of computing the same scores may differ, relative to their spread
@@ -220,8 +221,8 @@ class CopySteps:
         model, decoder = self._model, self._model.decoder
         count, done = tokens.shape[1], self._length
         runs = self._matches(tokens)
-        longest = model.longest(runs)
-        read = model.shares(longest, self._states.dtype)
+        longest = longest_matches(runs)
+        read = shares(longest, self._states.dtype)
         copied = (self._text(read) @ self._states).view(*tokens.shape, -1)
         x = decoder.embeddings(
             inputs_embeds=model.encoder.embed(tokens) + model.copied(copied), past_key_values_length=done
@@ -242,7 +243,7 @@ class CopySteps:
             x = layer.output(self._active(layer.intermediate.dense(x)), x)
         self._length = done + count
         there = self._there[:, None]
-        slots = model.score(self._text(x), self._pointer_keys, self._text(runs), self._text(longest), there)
+        slots = slot_scores(model, self._text(x), self._pointer_keys, self._text(runs), self._text(longest), there)
         sure = slots.log_softmax(-1).view(*tokens.shape, -1)
         fixed = len(model.config.fixed)
         chance = sure.new_zeros((len(tokens), self._width + 1))

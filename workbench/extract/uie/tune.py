@@ -62,6 +62,7 @@ def read_every_way(engine: UieEngine, documents: Sequence[Document], schema: Sch
     found = {mode: [Found() for _ in documents] for mode in MODES}
     texts = [document.text for document in documents]
     for each in passes.run(texts, passes.jobs(texts), 8):
+        engine.counts[each.sel.status] += 1
         for mode in MODES:
             found[mode][each.job.text].merge(passes.records(each, mode))
     return found
