@@ -115,6 +115,11 @@ def test_a_template_without_a_system_turn_and_none_at_all() -> None:
     )
 
 
+def test_a_template_that_knows_no_chat_is_one_sentence() -> None:
+    with pytest.raises(EngineError, match="chat template cannot write a chat"):
+        Prompts(tokenizer("{{ raise_exception('never') }}")).ids(SCHEMA.entities, SHOTS, "Bo left")
+
+
 # ------------------------------------------------------------------ what is answered
 @pytest.mark.parametrize(
     ("written", "found"),

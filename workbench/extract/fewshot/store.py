@@ -23,7 +23,7 @@ class Store:
         self._path = None if folder is None else Path(folder) / FILE
         self._found: dict[str, dict[str, Any]] = {}
         if self._path is not None and self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
+            for line in self._path.read_text(encoding="utf-8").split("\n"):
                 try:
                     row = json.loads(line)
                     self._found[_name(row["key"])] = row["value"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from workbench.capture.errors import reason
+from workbench.extract.errors import EngineError
 from workbench.extract.records import Document
 from workbench.extract.schema import Label
 
@@ -83,7 +85,12 @@ class Prompts:
                 return self._render(messages(labels, shots, text))
             except Exception:  # templates raise what they like, for instance where a system turn is not known
                 self._system = False
-        return self._render(messages(labels, shots, text, system=False))
+        try:
+            return self._render(messages(labels, shots, text, system=False))
+        except Exception as fault:
+            raise EngineError(
+                f"The model's chat template cannot write a chat of user and assistant ({reason(fault)}): choose an instruction-tuned model, or remove its template to have it asked in prose."
+            ) from None
 
     def _render(self, turns: list[dict[str, str]]) -> list[int]:
         text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
