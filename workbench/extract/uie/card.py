@@ -25,7 +25,7 @@ from workbench.extract.state import read_state
 from workbench.extract.usm.experiments import table
 from workbench.extract.usm.train.sources import KEPT_BACK, PLANS
 
-MOST_BYTES = 30 * 2**20
+MOST_BYTES = 30 * 10**6
 RESEARCH = "research use"
 TITLES = {"relation strict": "relation strict", "event trigger": "trigger", "event argument": "argument"}
 
@@ -239,7 +239,7 @@ def write_card(
     size = sum(f.stat().st_size for f in checkpoint.iterdir())
     if size > MOST_BYTES:
         raise ExtractError(
-            f"'{checkpoint}' takes {size / 2**20:.1f} MiB and may take {MOST_BYTES / 2**20:.0f}: store it with --storage int8."
+            f"'{checkpoint}' takes {size / 1e6:.1f} MB and may take {MOST_BYTES / 1e6:.0f}: store it with --storage int8."
         )
     return size
 

@@ -111,6 +111,7 @@ def one(
     recipe: Recipe,
     length: Length,
     limit: int | None,
+    development: int,
     say: Any,
 ) -> dict[str, Any]:
     """One training, or what it left; then the test part, under the grammar and free."""
@@ -134,8 +135,8 @@ def one(
     source = make_source(name, plan, documents, started.tokenizer, WINDOW)
     train_on(started, [source], folder, recipe, length, resume=resume)
     engine = UieEngine(started.model.eval(), started.tokenizer)
-    if with_development([name]):
-        engine.reading = fit(development_parts(engine, [name], root, 150, seed))
+    if development and with_development([name]):
+        engine.reading = fit(development_parts(engine, [name], root, development, seed))
     test = load_data(name, root, "test")[:limit]
     result = {
         "settings": settings,
@@ -190,6 +191,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=600, help="of each run (default %(default)s)")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--limit", type=int, help="first texts of a test part only")
+    parser.add_argument(
+        "--development",
+        type=int,
+        default=150,
+        help="development texts that choose the reading; 0: none (default %(default)s)",
+    )
     parser.add_argument("--threads", type=int, help="CPU threads")
     chosen = parser.parse_args(arguments)
     if chosen.threads:
@@ -215,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
                     for seed in range(1, chosen.seeds + 1):
                         folder = chosen.out / f"{name}-{protocol.replace(':', '')}-{arm}-{seed}"
                         made = one(
-                            folder, chosen.model, name, chosen.data_root, protocol, seed, recipe, Length(chosen.steps), chosen.limit, say
+                            folder, chosen.model, name, chosen.data_root, protocol, seed, recipe, Length(chosen.steps), chosen.limit, chosen.development, say
                         )  # fmt: skip
                         results.setdefault(f"{name}, {protocol}, {arm}", []).append(made)
                         (chosen.out / "table.md").write_text(as_table(results) + "\n", encoding="utf-8")
