@@ -47,7 +47,8 @@ def keeps_order() -> bool:
 def show_demonstrations(schema: Schema | None, spec: EngineSpec) -> None:
     """The editor, the list, the import, and what a person should know of them."""
     shots = kept_lists()[1]
-    with st.expander(f"Demonstrations: {len(shots)}", icon=":material/school:", expanded=not shots):
+    # one label and one state: a change of either would close it between two examples
+    with st.expander("Demonstrations", icon=":material/school:", expanded=True):
         if schema is None:
             st.info("Correct the schema first: examples are marked with its types.")
             return

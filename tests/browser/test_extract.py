@@ -121,11 +121,30 @@ def page_download(page: Any, key: str) -> bytes:
     return Path(download.value.path()).read_bytes()
 
 
+def test_an_example_is_marked_with_the_mouse(page: Any) -> None:
+    box = page.get_by_role("textbox", name="A sentence as an example", exact=True)
+    box.fill("👩‍🔬 Ada met Bo")
+    box.press("Control+Enter")
+    settle(page)
+    page.get_by_role("button", name="Mark it", exact=True).click()
+    settle(page)
+    words = page.locator(".st-key-extract-shots-text-box .wb-marked").get_by_text("met", exact=False).last
+    select(words, "met")
+    page.get_by_placeholder("met", exact=True).wait_for()
+    page.get_by_role("button", name="Mark", exact=True).click()
+    settle(page)
+    page.get_by_role("button", name="Keep", exact=True).click()
+    page.get_by_text("Kept: 0 gold, 1 demonstration", exact=False).wait_for()
+    kept = json.loads(page_download(page, "extract.shots.download"))
+    start = kept["text"].index("met")
+    assert kept["entities"] == [{"start": start, "end": start + 3, "type": "person"}]
+
+
 def test_a_file_of_texts(page: Any, tmp_path: Path) -> None:
     (tmp_path / "texts.csv").write_text('id,body\na,Ada met Bo\nb,"no one, really"\n')
     page.get_by_text("Many texts", exact=True).click()
     settle(page)
-    page.locator('input[type="file"]').first.set_input_files(tmp_path / "texts.csv")
+    page.locator('.st-key-extract-batch-file input[type="file"]').set_input_files(tmp_path / "texts.csv")
     settle(page)
     column = page.get_by_role("textbox", name="Text column", exact=True)
     column.fill("body")
