@@ -140,7 +140,7 @@ def _options(form: str, texts: dict[str, Any]) -> dict[str, Any]:
         )  # fmt: skip
         return {
             "max_length": int(first.number_input(
-                "Tokens a text", 16, 32_768, 512, key=f"what-if.{form}.length", help="Longer texts are cut into windows."
+                "Tokens a text", 16, 32_768, 512, key=f"what-if.{form}.length", help="At most, and never more than the model takes: longer texts are cut into windows."
             )),
             "batch_size": int(second.number_input(
                 "Texts at once", 1, 256, 8, key=f"what-if.{form}.batch", help="Fewer saves memory."

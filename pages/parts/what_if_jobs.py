@@ -89,7 +89,7 @@ def run_check(order: Order, task: Task) -> StoredCheck:
     from workbench.causal.check import causal
 
     def work(loaded: LoadedModel, documents: list[Document]) -> StoredCheck:
-        found = causal(loaded, documents, _options(order), on_progress=_told(task), cancelled=task.cancelled)
+        found = causal(loaded, documents, _options(order, loaded), on_progress=_told(task), cancelled=task.cancelled)
         return StoredCheck(found.losses, _settings(order, loaded, found.used, found.known, found.table), found.muted)
 
     result: StoredCheck = _run(order, task, work)
@@ -106,7 +106,7 @@ def run_change(order: Order, task: Task) -> Change:
         change = Intervention(
             "your change", parse_experts(order.mute, "--mute"), parse_experts(order.force, "--force"), order.top_k
         )
-        found = what_if(loaded, documents, change, _options(order), on_progress=_told(task), cancelled=task.cancelled)
+        found = what_if(loaded, documents, change, _options(order, loaded), on_progress=_told(task), cancelled=task.cancelled)
         written = write_both(
             loaded, [order.prompt] if order.prompt.strip() else [], change, tokens=order.new_tokens, sampled=order.sampled,
             seed=order.seed, on_token=lambda count, most: task.progress(count, most, "Writing with and without"),
@@ -149,12 +149,17 @@ def _run(order: Order, task: Task, work: Any) -> Any:
         raise
 
 
-def _options(order: Order) -> Any:
+def _options(order: Order, loaded: LoadedModel) -> Any:
+    """As the form says; a text is never longer than the model takes."""
     from workbench.causal.check import CausalOptions
+    from workbench.live.prompt import positions
+
+    room = positions(loaded)
+    longest = order.max_length if room is None or order.max_length is None else min(order.max_length, room)
 
     return CausalOptions(
         group_by=order.group_by, share=order.share, by=order.by, draws=order.draws, documents=order.documents,
-        batch_size=order.batch_size, max_length=order.max_length, seed=order.seed,
+        batch_size=order.batch_size, max_length=longest, seed=order.seed,
     )  # fmt: skip
 
 
