@@ -96,7 +96,7 @@ def fewshot(
     quiet_libraries()
     from workbench.extract.errors import ExtractError
     from workbench.extract.fewshot.episodes import open_sets
-    from workbench.extract.fewshot.evaluation import Method, Protocol, how_by_default, run
+    from workbench.extract.fewshot.evaluation import Method, Protocol, against, how_by_default, run
     from workbench.extract.fewshot.published import stated
     from workbench.extract.fewshot.store import Store
     from workbench.extract.fewshot.table import result_table
@@ -131,7 +131,7 @@ def fewshot(
         {
             **main["sets"], "engine": engine, "model": model, "shots": shots, "seeds": seeds, "limit": limit, "sample_seed": sample_seed,
             "stopped_early": bool(left), "std": "of the population, over support sets", "out": None if out is None else str(out),
-            "comparisons": {name: result for name, result in results.items() if result is not main}, "tuning": protocol.tuning.to_json(),
+            "comparisons": {name: {**result, "main_above": against(main, result)} for name, result in results.items() if result is not main}, "tuning": protocol.tuning.to_json(),
             "published": [
                 {"model": row.model, "parameters_in_millions": row.parameters, "how": row.how,
                  "f1": {name: value for (name, at), value in row.f1.items() if at == shots}}

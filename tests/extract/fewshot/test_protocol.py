@@ -19,6 +19,7 @@ from workbench.extract.evaluate.facts import Count
 from workbench.extract.fewshot import Method, Protocol, Store, Watch, agreement, episode_count, open_sets, run
 from workbench.extract.fewshot.evaluation import cells_of, key_of, ordered
 from workbench.extract.fewshot.published import STATED, stated
+from workbench.extract.fewshot.scoring import paired
 from workbench.extract.fewshot.store import FILE, weights_mark
 from workbench.extract.fewshot.table import result_table
 
@@ -242,6 +243,16 @@ def test_the_command(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [found["places"]["seeds"][n]["f1"] for n in ("1", "2")] == pytest.approx(wanted)
     assert 0 <= found["again"]["mean"] <= 1 and found["again"]["std"] >= 0 and not found["stopped_early"]
     assert found["again"]["orders"]["seed"] == 1 and len(out.strip().splitlines()) == 1
+    status, out, _ = call(capsys, *common, "--beside", "copies=other", "--zero-shot", "--beside-seeds", 1, "--json")
+    beside = json.loads(out.strip().splitlines()[-1])["comparisons"]
+    assert list(beside) == ["copies other, in context", "copies other, zero-shot"]
+    assert beside["copies other, in context"]["main_above"]["places"] == {
+        "mean": 0.0,
+        "std": 0.0,
+        "above": 0,
+        "episodes": 1,
+    }
+    assert beside["copies other, zero-shot"]["main_above"]["again"]["above"] == 3
     status, out, _ = call(capsys, *common, "--out", tmp_path / "o")
     assert status == 0 and "paper: MetaNER-base, 220 M" not in out, "the paper says nothing of these sets"
     assert f"{100 * found['places']['mean']:.2f}±" in out
@@ -253,6 +264,23 @@ def test_the_command(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     ):
         status, out, err = call(capsys, *common, *arguments)
         assert status == 1 and said in err and len(err.strip().splitlines()) == 1 and not out
+
+
+def test_methods_are_held_against_each_other_support_set_by_support_set(few: Path) -> None:
+    assert paired({"1": 0.5, "2": 0.7, "3": 0.1}, {"1": 0.4, "2": 0.8}) == {
+        "mean": pytest.approx(0.0), "std": pytest.approx(0.1), "above": 1, "episodes": 2,
+    }  # fmt: skip
+    assert paired({"1": 0.5, "2": 0.7}, {"none": 0.4}) == {
+        "mean": pytest.approx(0.2), "std": pytest.approx(0.1), "above": 2, "episodes": 2,
+    }  # fmt: skip
+    assert paired({}, {"1": 0.5})["mean"] is None
+    methods = [Method("copies", seeds=2), Method("copies", how="zero-shot")]
+    found = run(methods, open_sets(few, ["places"]), Protocol(threshold=0.0))
+    lines = result_table(found, ["places"], 1)
+    wanted = statistics.mean(
+        expected_f1(seed) for seed in (1, 2)
+    )  # without demonstrations the copying engine finds nothing
+    assert f"places {100 * wanted:+.2f} (above in 2 of 2)" in "\n".join(lines)
 
 
 def test_the_papers_rows_stand_below_ours_with_their_sizes() -> None:

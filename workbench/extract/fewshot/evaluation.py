@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from workbench.extract.engines import CHECKPOINTS, Engine, engine_spec, load_eng
 from workbench.extract.errors import EngineError, ExtractError
 from workbench.extract.evaluate.facts import Count
 from workbench.extract.fewshot.episodes import FewShotSet
-from workbench.extract.fewshot.scoring import episode_count, over_seeds, spread
+from workbench.extract.fewshot.scoring import episode_count, over_seeds, paired, spread
 from workbench.extract.fewshot.store import Store, weights_mark
 from workbench.extract.fewshot.tuning import Stopped, Tuning, can_tune, fine_tuned
 from workbench.extract.records import Document
@@ -258,6 +258,16 @@ def summary(method: Method, done: Sequence[tuple[Cell, dict[str, Any]]], planned
     return {
         "engine": method.engine, "model": method.model, "how": method.how, "sets": sets, "episodes_done": len(done), "episodes": planned,
     }  # fmt: skip
+
+
+def against(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """For each set how far the first of two summaries is above the second, support set by support set."""
+
+    def f1(result: Mapping[str, Any], name: str) -> dict[str, float]:
+        return {seed: value["f1"] for seed, value in result["sets"][name]["seeds"].items()}
+
+    shared = [name for name in first["sets"] if name in second["sets"]]
+    return {name: paired(f1(first, name), f1(second, name)) for name in shared}
 
 
 def _said(cell: Cell) -> str:

@@ -6,7 +6,7 @@ sentence; mean and standard deviation (of the population, divided by n) over the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,18 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     if not values:
         return {**over_seeds(values), "least": None, "greatest": None, "range": None}
     return {**over_seeds(values), "least": min(values), "greatest": max(values), "range": max(values) - min(values)}
+
+
+def paired(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float | int | None]:
+    """How far one method is above another on the episodes that both did: mean and deviation of the differences, and how often it is above.
+
+    Args:
+        first, second: F1 by episode. A second one with the single episode "none", which uses no support set, is held against every episode.
+    """
+    if set(second) == {"none"}:
+        second = dict.fromkeys(first, second["none"])
+    shared = [first[name] - second[name] for name in first if name in second]
+    return {**over_seeds(shared), "above": sum(each > 0 for each in shared), "episodes": len(shared)}
 
 
 def agreement(one: Iterable[Document], other: Iterable[Document]) -> dict[str, float | int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from workbench.extract.fewshot.evaluation import against
 from workbench.extract.fewshot.published import stated
 
 
@@ -28,6 +29,15 @@ def result_table(results: Mapping[str, Any], sets: Sequence[str], shots: int) ->
     wide = max(len(name) for name, *_ in rows)
     lines = [f"{name:{wide}}" + "".join(f"{cell:>16}" for cell in cells) + f"{mean:>8}" for name, cells, mean in rows]
     lines.append(f"{shots} {'shot' if shots == 1 else 'shots'}; ours: mean ± standard deviation over support sets (n); paper's: ten, whole test parts.")  # fmt: skip
+    main, *others = results.items()
+    for name, result in others:
+        told = [
+            f"{each} {100 * value['mean']:+.2f} (above in {value['above']} of {value['episodes']})"
+            for each, value in against(main[1], result).items()
+            if value["mean"] is not None
+        ]
+        if told:
+            lines.append(f"{main[0]} against {name}, support set by support set: {', '.join(told)}")
     for name, result in results.items():
         for each in sets:
             if orders := result["sets"].get(each, {}).get("orders"):
