@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.extract.metaner.conftest import documents
 from workbench.extract.errors import EngineError
@@ -20,11 +24,12 @@ from workbench.extract.metaner.train.run import CYCLE, Choices
 from workbench.extract.metaner.train.sets import MEASURED, NEVER, shingles, usable
 from workbench.extract.metaner.wire import Shot, Wire
 from workbench.extract.seq2seq.batch import make_batch
-from workbench.extract.seq2seq.loop import Recipe, token_losses, train
+from workbench.extract.seq2seq.loop import Recipe, new_optimizer, token_losses, train
 from workbench.extract.seq2seq.model import IGNORED, CopySeq2Seq
 from workbench.extract.seq2seq.pretrain import OpenText
 from workbench.extract.seq2seq.stream import Stream
 from workbench.extract.seq2seq.tokens import encode_plain
+from workbench.extract.seq2seq.weights import load_copy_model, save_copy_model
 from workbench.extract.usm.train.loop import Length
 from workbench.extract.usm.train.sources import PLANS, Plan, Source
 
@@ -283,3 +288,78 @@ def test_a_grown_model_keeps_what_it_knew(made: Made, words: Any) -> None:
         )
     assert new.copyable[list(tokens.types)].all() and not new.copyable[[tokens.is_, tokens.stop, tokens.end]].any()
     assert len({tuple(row.tolist()) for row in new.encoder.embed(torch.tensor(tokens.types))}) == 99
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from tests.extract.metaner.test_train import parallel
+from workbench.extract.seq2seq.loop import train
+from workbench.extract.seq2seq.weights import load_copy_model
+from workbench.extract.usm.train.loop import Length
+from workbench.training.processes import process_group
+
+model, tokenizer = load_copy_model(Path(sys.argv[1]))
+with process_group("cpu") as place:
+    if place.rank:
+        with torch.no_grad():
+            model.write.bias += 1  # what only one process has must not last
+    stream, recipe, extra = parallel(tokenizer)
+    train(model, stream, Path(sys.argv[2]), recipe, Length(steps=3), lambda _: None, family="metaner", start="tiny", extra=extra, place=place)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, f"{sys.argv[2]}-{place.rank}.safetensors")
+"""
+
+
+def parallel(tokenizer: Any) -> tuple[Stream, Recipe, MetaLoss]:
+    tokens = MetaTokens.of(tokenizer)
+    episodes = drawn(Wire(tokenizer, tokens, True))
+    stream = Stream({"in context": (1.0, episodes.in_context)}, tokens.sel, 3, 0)
+    return stream, Recipe(batch=3, warmup=2, bf16=False), MetaLoss(tokens.sel, 0, every=2)
+
+
+@pytest.mark.full
+def test_two_processes_step_by_the_mean_of_their_gradients(made: Made, tmp_path: Path) -> None:
+    model, tokenizer, _ = made
+    save_copy_model(tmp_path / "start", model, tokenizer)
+    (tmp_path / "run.py").write_text(SCRIPT, encoding="utf-8")
+    root = Path(__file__).resolve().parents[3]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(tmp_path / "run.py"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*command, str(tmp_path / "start"), str(tmp_path / "out")], cwd=root, env=environment, check=True, timeout=400
+    )
+    one, two = (load_file(f"{tmp_path / 'out'}-{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    # the same by hand: gradients of both draws on one model
+    model, tokenizer = load_copy_model(tmp_path / "start")
+    stream, recipe, extra = parallel(tokenizer)
+    optimizer = new_optimizer(model, recipe)
+    for step in range(3):
+        factor = min(1.0, (step + 1) / 2) * (1 - step / 3)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        for rank in (0, 1):
+            stream.rank, stream._pool = rank, (-1, [])
+            batch = stream.batch(step)[0]
+            loss = token_losses(model, batch).sum() / (batch.labels != IGNORED).sum()
+            loss = loss + sum(extra(model, stream.rows(step), step).values())
+            (loss / 2).backward()
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value, one[name], atol=1e-6), name
+    rows = [
+        row for row in (tmp_path / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if '"loss"' in row
+    ]
+    assert len(rows) == 3

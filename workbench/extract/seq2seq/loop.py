@@ -1,6 +1,6 @@
 """The training loop of encoder-decoders: one command, resumable, with a log that the Training page follows.
 
-A run's folder: `run.json` and `metrics.jsonl` (docs/training_log.md), `state/` to resume, `model/` the last exported checkpoint.
+A run's folder: `run.json` and `metrics.jsonl` (docs/training_log.md), `state/` to resume, `model/` the last exported checkpoint. With several processes each draws its own samples, gradients are averaged, and the first one writes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from workbench.extract.seq2seq.model import IGNORED, CopySeq2Seq
 from workbench.extract.seq2seq.stream import Stream
 from workbench.extract.state import load_state, read_state, write_state
 from workbench.extract.usm.train.loop import Length
+from workbench.training.processes import Place
 from workbench.training.writer import RunWriter
 
 MODEL = "model"
@@ -109,6 +110,7 @@ def train(
     resume: bool = False,
     progress: bool = False,
     extra: Extra | None = None,
+    place: Place | None = None,
 ) -> Path:
     """Train, or go on training.
 
@@ -118,6 +120,7 @@ def train(
         family: of the model, and start: what it started from, for the log.
         progress: draw a bar.
         extra: further losses of a step, weighted, which are added to that of extraction.
+        place: which of several processes this is; None: the only one.
 
     Returns:
         Folder of the exported checkpoint.
@@ -125,13 +128,16 @@ def train(
     Raises:
         ExtractError: the folder holds another run, or the recipe of the run to resume differs.
     """
+    place = place or Place()
+    stream.rank = place.rank
     done_before = resumable(out, recipe, resume)
     optimizer = new_optimizer(model, recipe)
     step, seconds, tokens = 0, 0.0, 0
     if done_before is not None:
         step, seconds, tokens = done_before["step"], done_before["seconds"], done_before["tokens"]
         load_state(out, model, optimizer)
-    writer = RunWriter.open(
+    share_start(model, place)
+    writer = None if not place.first else RunWriter.open(
         out,
         model={
             "id": out.name, "family": family, "architecture": type(model).__name__,
@@ -143,6 +149,8 @@ def train(
     )  # fmt: skip
 
     def keep() -> None:
+        if not place.first:
+            return
         write_state(
             out,
             {"recipe": asdict(recipe), "start": start, "step": step, "seconds": seconds, "tokens": tokens},
@@ -157,19 +165,23 @@ def train(
         with tqdm(total=length.steps, initial=step, disable=not progress, mininterval=5) as bar:
             while (done := length.done(step, seconds)) < 1.0 and step != length.stop_after:
                 begin = time.perf_counter()
-                values, seen = train_step(model, optimizer, stream, recipe, step, done, extra)
-                spent = time.perf_counter() - begin
+                values, seen = train_step(model, optimizer, stream, recipe, step, done, extra, place)
+                spent, seen = agree(time.perf_counter() - begin, seen, place)
                 step, seconds, tokens = step + 1, seconds + spent, tokens + seen
                 bar.update(1)
-                writer.metrics(step, {**values, "tokens": tokens, "tokens_per_second": seen / spent})
+                if writer is not None:
+                    writer.metrics(step, {**values, "tokens": tokens, "tokens_per_second": seen / spent})
                 if time.monotonic() - saved > length.save_minutes * 60:
                     keep()
                     saved = time.monotonic()
         keep()
     except BaseException as fault:
-        writer.stop(f"The run ended at step {step} by {type(fault).__name__}.", step)
+        if writer is not None:
+            writer.stop(f"The run ended at step {step} by {type(fault).__name__}.", step)
         raise
     model.eval()
+    if writer is None:
+        return out / MODEL
     if done >= 1.0:
         writer.finish(step)
     else:
@@ -185,6 +197,7 @@ def train_step(
     step: int,
     done: float,
     extra: Extra | None = None,
+    place: Place | None = None,
 ) -> tuple[dict[str, float], int]:
     """One optimiser step: metrics by name, and the positions computed.
 
@@ -211,6 +224,8 @@ def train_step(
         shown["loss/extraction"] = float(loss.detach())
         loss = loss + torch.stack(list(more.values())).sum()
     loss.backward()
+    if place is not None and place.world > 1:
+        average_gradients(model, place)
     norm = nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -221,6 +236,35 @@ def train_step(
         "grad_norm": float(norm),
         **{f"examples/{kind}": count for kind, count in kinds.items()},
     }, batch.tokens
+
+
+def share_start(model: nn.Module, place: Place) -> None:
+    """Give every process the first one's weights: what is new in a model is drawn by chance."""
+    if place.world > 1:
+        for value in model.state_dict().values():
+            torch.distributed.broadcast(value, 0)
+
+
+def average_gradients(model: nn.Module, place: Place) -> None:
+    """The mean over processes of every gradient; one that no process has stays away, one that some lack counts as 0 there."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    there = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+    torch.distributed.all_reduce(there)
+    used = [p for p, count in zip(parameters, there.tolist(), strict=True) if count]
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in used])
+    torch.distributed.all_reduce(flat)
+    for p, part in zip(used, (flat / place.world).split([p.numel() for p in used]), strict=True):
+        p.grad = part.view_as(p)
+
+
+def agree(seconds: float, tokens: int, place: Place) -> tuple[float, int]:
+    """Seconds of the slowest process and tokens of all, so that all end at the same step."""
+    if place.world == 1:
+        return seconds, tokens
+    every = torch.zeros((place.world, 2), dtype=torch.float64, device=place.device)
+    every[place.rank] = torch.tensor([seconds, tokens], dtype=torch.float64)
+    torch.distributed.all_reduce(every)
+    return float(every[:, 0].max()), int(every[:, 1].sum())
 
 
 def resumable(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:

@@ -25,6 +25,9 @@ class Stream:
         makers: kind -> (weight, makes an example or None where a draw came to nothing).
         tokens: of the model. size: examples a batch. seed: of everything that chance decides.
         cycle: kinds in turn, over and over, instead of by chance.
+
+    Attributes:
+        rank: of the process that draws; each draws its own.
     """
 
     def __init__(
@@ -40,11 +43,12 @@ class Stream:
         weights = np.array([weight for weight, _ in makers.values() if weight > 0])
         self._chances = weights / weights.sum()
         self._tokens, self.size, self.seed = tokens, size, seed
+        self.rank = 0
         self._pool: tuple[int, list[list[Example]]] = (-1, [])
 
     def examples(self, pool: int) -> list[list[Example]]:
         """The batches of a pool."""
-        rng = np.random.default_rng((self.seed, pool))
+        rng = np.random.default_rng((self.seed, pool, self.rank) if self.rank else (self.seed, pool))
         kinds = list(self.makers)
         drawn: list[Example] = []
         count = self.size * POOL

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from workbench.training.processes import Place, process_group
 from workbench.training.writer import RunWriter
 from workbench.unified.balance import update_bias
 from workbench.unified.batch import Noise, make_batch, to_device
@@ -50,39 +49,6 @@ class Plan:
     capture_every: int = 0  # steps between captures of the evaluation batch, 0 for none
     stop_after: int | None = None  # leave after this many steps in all, as a kill would
     device: str = "auto"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which of several processes this is."""
-
-    rank: int = 0
-    world: int = 1
-    device: str = "cpu"
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
-
-
-@contextlib.contextmanager
-def process_group(device: str) -> Iterator[Place]:
-    """The place of this process; under ``torchrun`` the group is opened and closed."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if world == 1:
-        yield Place(device=device)
-        return
-    local = int(os.environ["LOCAL_RANK"])
-    if device == "cuda":
-        torch.cuda.set_device(local)
-        device = f"cuda:{local}"
-    torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    try:
-        yield Place(torch.distributed.get_rank(), world, device)
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def train(

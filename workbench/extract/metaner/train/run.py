@@ -22,6 +22,7 @@ from workbench.extract.seq2seq.pretrain import OpenText, read_open_texts, stretc
 from workbench.extract.seq2seq.start import save_model, start_model
 from workbench.extract.seq2seq.stream import Maker, Stream
 from workbench.extract.usm.train.loop import Length
+from workbench.training.processes import Place, process_group
 
 CYCLE = ("in context", "plain") * 4 + ("hidden in context", "hidden plain")  # MetaNER, pretrain.py
 
@@ -130,10 +131,30 @@ def run(
     Raises:
         EngineError: a set may not be learnt from, or the model cannot be loaded.
     """
-    choices = choices or Choices()
-    names = usable(sets)
+    with process_group(device) as place:
+        return _run(
+            start, root, out, recipe, length, choices or Choices(), usable(sets), texts, documents, place, resume,
+            progress and place.first, notice if place.first else None,
+        )  # fmt: skip
+
+
+def _run(
+    start: str,
+    root: Path,
+    out: Path,
+    recipe: Recipe,
+    length: Length,
+    choices: Choices,
+    names: Sequence[str],
+    texts: Sequence[str | Path],
+    documents: int,
+    place: Place,
+    resume: bool,
+    progress: bool,
+    notice: Callable[[str], None] | None,
+) -> Path:
     last = out / MODEL
-    model, tokenizer = start_model(str(last) if resume and last.is_dir() else start, device)
+    model, tokenizer = start_model(str(last) if resume and last.is_dir() else start, place.device)
     generator = torch.Generator().manual_seed(recipe.seed)
     model, tokens = prepare(model, tokenizer, generator)
     copies = isinstance(model, CopySeq2Seq)
@@ -158,5 +179,5 @@ def run(
 
     return train(
         model, data.stream, out, replace(recipe, what=what), length, save,
-        family="metaner", start=Path(start).name if Path(start).is_dir() else start, resume=resume, progress=progress, extra=extra,
+        family="metaner", start=Path(start).name if Path(start).is_dir() else start, resume=resume, progress=progress, extra=extra, place=place,
     )  # fmt: skip
