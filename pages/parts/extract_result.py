@@ -12,6 +12,7 @@ from pages.parts.extract_evidence import show_evidence
 from pages.parts.extract_gold import DRAFT, begin, show_draft
 from pages.parts.extract_job import Run, jsonl_bytes
 from pages.parts.extract_view import Pick, label_colours, show_marked, show_results
+from pages.parts.extract_written import own_cut, show_written
 from pages.parts.words import count, plain
 from workbench.extract import Document
 from workbench.extract.marks import COLUMNS, lines_of, marks_of
@@ -42,6 +43,7 @@ def show_result(run: Run, middle: Any, right: Any) -> None:
         show_results(shown, run.schema, colour, P, _pick)
     if picked is not None:
         show_evidence(run, shown, picked)
+    show_written(run)
     if state.get(DRAFT) is not None:
         show_draft(run.schema)
 
@@ -61,8 +63,10 @@ def _filters(run: Run) -> tuple[float, bool, frozenset[str] | None]:
     one, two, three = st.columns([5, 4, 5], vertical_alignment="bottom")
     threshold = one.slider(
         "Least score", low, 1.0, key=f"{P}threshold", step=0.01, on_change=_touch,
-        help=f"The engine advises {advised:.2f}; candidates below {floor:.2f} were not stored. A type with a least score of its own keeps it.",
+        help=f"The engine advises {advised:.2f}; candidates below {floor:.2f} were not stored. {own_cut(run)}A type with a least score of its own keeps it.",
     )  # fmt: skip
+    if own_cut(run):
+        one.caption(own_cut(run))
     state.setdefault(f"{P}nested", True)
     nested = two.toggle("Nested", key=f"{P}nested", help="Off: of results that overlap only the best scored stays.")
     options = run.schema.labels()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,9 @@ from workbench.extract.uie.reading import UieReading
 from workbench.extract.uie.records import MODES, OURS, PAPER, Found
 from workbench.extract.uie.results import extraction_of
 from workbench.extract.uie.sel import FIXED, ILL, WELL
+
+if TYPE_CHECKING:
+    from workbench.extract.uie.replay import Replay
 
 T5_SOURCE, T5_TARGET, T5_WINDOW = 384, 192, 256  # of UIE's own fine-tuning (config/exp_conf)
 ONE_STRUCTURE = (
@@ -185,6 +188,12 @@ class UieEngine:
         from workbench.extract.uie.explain import explain
 
         return explain(self, text, Schema.read(schema).expanded(), item, layer, heads)
+
+    def replay(self, text: str, schema: Schema | Mapping[str, Any]) -> list[Replay]:
+        """What was written about a whole text, step by step; see `replay.replay`."""
+        from workbench.extract.uie.replay import replay
+
+        return replay(self, text, Schema.read(schema).expanded())
 
 
 def _load_other(model: str, device: str) -> tuple[Any, Any]:
