@@ -64,6 +64,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/recording": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/convert.py": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/unified": (*SCREEN, *FACES, *STATE, *VIEWS),
+    "workbench/making.py": (*HEAVY, *SCREEN, "probes", *FACES, *STATE, *VIEWS, *MODELS, "workbench.analysis"),
     "workbench/module_command.py": (*HEAVY, *SCREEN, "probes", *FACES, *STATE, *VIEWS, *MODELS, "workbench.analysis"),
     "workbench/causal": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/elastic": (*SCREEN, *FACES, *STATE, *VIEWS),
