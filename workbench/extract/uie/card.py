@@ -20,7 +20,7 @@ from workbench.capture.errors import WorkbenchError, reason
 from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate.published import published
 from workbench.extract.evaluate.stored import Figure, read_stored
-from workbench.extract.formats.sets import SETS
+from workbench.extract.metaner.card import licence_and_part
 from workbench.extract.state import read_state
 from workbench.extract.usm.experiments import table
 from workbench.extract.usm.train.sources import KEPT_BACK, PLANS
@@ -75,9 +75,8 @@ def data_rows(sets: Sequence[str]) -> list[list[str]]:
     whole = sum(PLANS[name].weight for name in sets)
     rows = []
     for name in sets:
-        plan, data = PLANS[name], SETS[name]
-        part = ", ".join(plan.splits) + (" (by hash)" if "all" in data.parts else "")
-        rows.append([name, data.licence, part, f"{100 * plan.weight / whole:.1f} %"])
+        licence, part = licence_and_part(name)
+        rows.append([name, licence, part, f"{100 * PLANS[name].weight / whole:.1f} %"])
     return rows
 
 
@@ -137,7 +136,7 @@ def card(
         ["reading", f"mode \"{report['mode']}\", threshold {report['threshold']:g}, chosen on development parts; calibration error on the other half of these texts, before and after fitting: {calibration}"],
     ]  # fmt: skip
     chosen = report["f1"][report["mode"]]
-    unstated = sum(SETS[name].licence == RESEARCH for name in sets)
+    unstated = sum(licence_and_part(name)[0] == RESEARCH for name in sets)
     return f"""---
 license: other
 license_name: research-use
