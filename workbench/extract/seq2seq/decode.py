@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from workbench.extract.seq2seq.causal import PromptModel
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.steps import Head, Steps, steps_of
 from workbench.extract.seq2seq.tokens import SelTokens
@@ -75,7 +76,7 @@ class Decoder:
     """A model that writes.
 
     Args:
-        model: an encoder-decoder of transformers, or a `CopySeq2Seq`.
+        model: an encoder-decoder of transformers, a `CopySeq2Seq`, or a `PromptModel`.
     """
 
     def __init__(self, model: Any, tokens: SelTokens) -> None:
@@ -130,7 +131,7 @@ class Decoder:
         return None
 
     def _cut_head(self, words: Tensor | None) -> Head | None:
-        if words is None or isinstance(self.model, CopySeq2Seq):
+        if words is None or isinstance(self.model, (CopySeq2Seq, PromptModel)):
             return None
         if self._head is None:
             self._head = (Head.of(self.model),)

@@ -1,4 +1,4 @@
-"""What a run starts from: an encoder, a USM model, a copying model, or any encoder-decoder of transformers."""
+"""What a run starts from: an encoder, a USM model, a copying model, any encoder-decoder or causal language model of transformers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
+from workbench.extract.seq2seq.causal import PromptModel, is_causal
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.tokens import add_tokens
 from workbench.extract.seq2seq.weights import is_copy_model, load_copy_model, new_copy_model, save_copy_model
@@ -19,13 +20,13 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
 
     Args:
         start: folder of a copying model or a USM model, or hub id or folder of a transformers encoder (it gets a copying decoder) or
-            encoder-decoder (it stays as it is).
+            encoder-decoder or causal language model (they stay as they are).
         choices: fields of `CopyConfig`, where a decoder is made.
 
     Raises:
         EngineError: it cannot be loaded.
     """
-    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     folder = Path(start)
     if is_copy_model(folder):
@@ -38,7 +39,8 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
     try:
         config = AutoConfig.from_pretrained(start)
         tokenizer = AutoTokenizer.from_pretrained(start, use_fast=True)
-        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModel
+        causal = is_causal(config)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM if causal else AutoModel
         model = kind.from_pretrained(start, attn_implementation="eager", use_safetensors=True).float()
     except (OSError, ValueError, KeyError, ImportError) as fault:
         raise EngineError(
@@ -48,24 +50,26 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
         raise EngineError(
             f"A tokenizer that knows offsets is needed, but that of '{start}' does not: choose a model with a tokenizer.json."
         )
-    if config.is_encoder_decoder:
+    if config.is_encoder_decoder or causal:
+        if tokenizer.pad_token_id is None:
+            tokenizer.add_special_tokens({"pad_token": "<pad>"})
         if add_tokens(tokenizer) or len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(max(len(tokenizer), model.config.vocab_size), mean_resizing=False)
-        return model.to(device), tokenizer
+        return (PromptModel(model) if causal else model).to(device), tokenizer
     uncased = _ids(tokenizer, "A") == _ids(tokenizer, "a")
     return new_copy_model(model, tokenizer, shapes=uncased, **choices).to(device), tokenizer  # type: ignore[arg-type]
 
 
-def load_writer(model: str, device: str, who: str) -> tuple[Any, Any]:
+def load_writer(model: str, device: str, who: str, causal: bool = False) -> tuple[Any, Any]:
     """A trained encoder-decoder and its tokenizer, ready to write: a copying model or any of transformers.
 
     Args:
-        model: folder or hub id. who: the engine, for the error.
+        model: folder or hub id. who: the engine, for the error. causal: whether a causal language model will do as well.
 
     Raises:
         EngineError: there is none, its weights are pickled, or its tokenizer knows no offsets.
     """
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     folder = Path(model)
     if is_copy_model(folder):
@@ -76,12 +80,14 @@ def load_writer(model: str, device: str, who: str) -> tuple[Any, Any]:
         )
     try:
         config = AutoConfig.from_pretrained(model)
-        if not config.is_encoder_decoder:
+        prompts = causal and is_causal(config)
+        if not config.is_encoder_decoder and not prompts:
             raise EngineError(
                 f"{who} needs an encoder-decoder, but '{model}' is a model of type '{config.model_type}'."
             )
         tokenizer = AutoTokenizer.from_pretrained(model, use_fast=True)
-        net = AutoModelForSeq2SeqLM.from_pretrained(model, use_safetensors=True, attn_implementation="eager")
+        kind = AutoModelForCausalLM if prompts else AutoModelForSeq2SeqLM
+        net = kind.from_pretrained(model, use_safetensors=True, attn_implementation="eager")
     except (OSError, ValueError, KeyError, ImportError) as fault:
         raise EngineError(
             f"There is no {who} model '{model}', neither as a folder nor on the hub ({reason(fault)}): check the name; pickled weights are first "
@@ -91,7 +97,8 @@ def load_writer(model: str, device: str, who: str) -> tuple[Any, Any]:
         raise EngineError(
             f"A tokenizer that knows offsets is needed, but that of '{model}' does not: get one with a tokenizer.json."
         )
-    return net.float().to(device).eval(), tokenizer
+    net = net.float().to(device).eval()
+    return (PromptModel(net).eval() if prompts else net), tokenizer
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
@@ -104,5 +111,5 @@ def save_model(folder: Path, model: Any, tokenizer: Any, storage: str = "float32
     if isinstance(model, CopySeq2Seq):
         save_copy_model(folder, model, tokenizer, storage)
     else:
-        model.save_pretrained(folder)
+        (model.lm if isinstance(model, PromptModel) else model).save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -1,6 +1,6 @@
 """The decoder of a model a few tokens at a time, with its scores over a short list of words instead of the whole vocabulary.
 
-Two ways of one kind: transformers' own decoder with the rows of its output matrix cut to the list, for any encoder-decoder; and the layers of a
+Three ways of one kind: that of a causal language model (`causal`); transformers' own decoder with the rows of its output matrix cut to the list, for any encoder-decoder; and the layers of a
 copying model run here, where keys and values of the source are computed once and kept a text, not a beam, and the pointer's keys with them.
 
 Letters in shapes: B texts, K beams, N = B x K rows, t tokens of one pass, S source tokens, D width, H heads, W words of the list, V vocabulary.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
+from workbench.extract.seq2seq.causal import PromptModel, PromptSteps
 from workbench.extract.seq2seq.model import CopySeq2Seq, CopySource
 from workbench.extract.seq2seq.pointer import longest_matches, shares, slot_scores
 
@@ -57,6 +58,8 @@ def steps_of(model: Any, encoded: Any, mask: Tensor, beams: int, words: Tensor |
     """
     if isinstance(model, CopySeq2Seq):
         return CopySteps(model, encoded, mask, beams, words)
+    if isinstance(model, PromptModel):
+        return PromptSteps(model, encoded.last_hidden_state, mask, beams, words)
     return PlainSteps(model, encoded, mask, beams, words, head)
 
 
@@ -166,6 +169,10 @@ class CopySteps:
         self._source, self._states = source, states
         self._there = model.copyable[source] & mask.bool()
         self._pointer_keys = model.key(states)
+        self._centred = self._naming_keys = states.new_zeros((len(source), 0))
+        if model.naming is not None:
+            self._centred = model.naming.centred(states, mask)
+            self._naming_keys = model.naming.keys(self._centred, model.encoder.embed(source), source)
         hide = torch.zeros(mask.shape, dtype=states.dtype, device=mask.device)
         self._hide = hide.masked_fill(~mask.bool(), torch.finfo(states.dtype).min)[:, None, None]
         self._cross = [
@@ -182,6 +189,7 @@ class CopySteps:
         # what belongs to a row
         rows = len(source) * beams
         self._length = 0
+        self._said = states.new_zeros((rows, 1, width))  # where the last token was copied from
         room = (rows, self._heads, ROOM, width // self._heads)
         self._kept = [[states.new_empty(room) for _ in range(2)] for _ in self._layers]
         self._run = torch.zeros((rows, source.shape[1]), dtype=torch.long, device=source.device)
@@ -243,7 +251,12 @@ class CopySteps:
             x = layer.output(self._active(layer.intermediate.dense(x)), x)
         self._length = done + count
         there = self._there[:, None]
-        slots = slot_scores(model, self._text(x), self._pointer_keys, self._text(runs), self._text(longest), there)
+        named = None
+        if model.naming is not None:
+            said = torch.cat((self._said, (self._text(read) @ self._centred).view(*tokens.shape, -1)), 1)
+            self._said = said[:, -1:]
+            named = self._text(model.naming.queries(said[:, :-1], tokens)) @ self._naming_keys.transpose(1, 2)
+        slots = slot_scores(model, self._text(x), self._pointer_keys, self._text(runs), self._text(longest), there, named)
         sure = slots.log_softmax(-1).view(*tokens.shape, -1)
         fixed = len(model.config.fixed)
         chance = sure.new_zeros((len(tokens), self._width + 1))
@@ -261,11 +274,11 @@ class CopySteps:
                     kept[n] = more
 
     def reorder(self, index: Tensor) -> None:
-        self._run = self._run[index]
+        self._run, self._said = self._run[index], self._said[index]
         self._kept = [[part[index] for part in kept] for kept in self._kept]
 
     def keep(self, texts: Tensor) -> None:
-        for name in ("_source", "_states", "_there", "_pointer_keys", "_hide"):
+        for name in ("_source", "_states", "_there", "_pointer_keys", "_hide", "_centred", "_naming_keys"):
             setattr(self, name, getattr(self, name)[texts])
         self._cross = [[part[texts] for part in cross] for cross in self._cross]
         rows = (texts[:, None] * self._beams + torch.arange(self._beams, device=texts.device)).flatten()

@@ -15,9 +15,10 @@ from workbench.extract.errors import EngineError
 from workbench.extract.extraction import FLOOR, Evidence, Extraction
 from workbench.extract.records import Document, Event, Relation, Span
 from workbench.extract.schema import Schema
+from workbench.extract.seq2seq.causal import PromptModel
 from workbench.extract.seq2seq.model import CopySeq2Seq
+from workbench.extract.seq2seq.start import load_writer
 from workbench.extract.seq2seq.tokens import SelTokens
-from workbench.extract.seq2seq.weights import is_copy_model, load_copy_model
 from workbench.extract.uie.passes import Choices, Pass, Passes
 from workbench.extract.uie.reading import UieReading
 from workbench.extract.uie.records import MODES, OURS, PAPER, Found
@@ -37,7 +38,7 @@ class UieEngine:
     """UIE.
 
     Args:
-        model, tokenizer: a copying model or any encoder-decoder of transformers with UIE's special tokens.
+        model, tokenizer: a copying model, any encoder-decoder of transformers or a `PromptModel`, with UIE's special tokens.
         source: what was loaded, for people.
         places: how repeated words are placed: "auto" (what did best on development data), or one of `records.MODES`.
         constrained: decode under the grammar. beams: 1 is greedy.
@@ -61,7 +62,7 @@ class UieEngine:
         if beams < 1:
             raise EngineError(f"At least one beam is needed, but {beams} came: give 1 for greedy decoding.")
         self.net, self.tokenizer, self.model = model, tokenizer, source
-        self.tokens = SelTokens.of(tokenizer, model.config.decoder_start_token_id)
+        self.tokens = SelTokens.of(tokenizer, getattr(model.config, "decoder_start_token_id", None))
         self.device = str(next(model.parameters()).device)
         copies = isinstance(model, CopySeq2Seq)
         learnt = dict(getattr(model.config, "engine", None) or {})
@@ -74,6 +75,10 @@ class UieEngine:
             if copies
             else {"max_source": T5_SOURCE, "max_target": T5_TARGET, "window": T5_WINDOW}
         )
+        if isinstance(model, PromptModel):  # prompt and structure share its window
+            window = int(getattr(model.config, "max_position_embeddings", None) or T5_SOURCE + T5_TARGET)
+            sizes["max_target"] = min(T5_TARGET, window // 3)
+            sizes["max_source"] = min(T5_SOURCE, window - sizes["max_target"])
         self.choices = Choices(constrained=constrained, beams=beams, switches=PAPER if original else OURS, **sizes)
         self.counts: Counter[str] = Counter()  # outputs read since loading: well-formed, fixed, ill-formed
 
@@ -98,7 +103,7 @@ class UieEngine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         folder = Path(model)
         try:
-            loaded, tokenizer = load_copy_model(folder, device) if is_copy_model(folder) else _load_other(model, device)
+            loaded, tokenizer = load_writer(model, device, "UIE", causal=True)
         except (RuntimeError, AssertionError) as fault:
             raise EngineError(
                 f"The device '{device}' cannot be used ({reason(fault)}): choose another one, for instance cpu."
@@ -194,35 +199,3 @@ class UieEngine:
         from workbench.extract.uie.replay import replay
 
         return replay(self, text, Schema.read(schema).expanded())
-
-
-def _load_other(model: str, device: str) -> tuple[Any, Any]:
-    """Any encoder-decoder of transformers, for instance a released UIE checkpoint."""
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
-
-    folder = Path(model)
-    if folder.is_dir() and not any(folder.glob("*.safetensors")) and any(folder.glob("pytorch_model*.bin")):
-        raise EngineError(
-            f"'{model}' holds pickled weights, which are not read: make safetensors of them with `workbench convert {model} --out FOLDER`, which shows their licence."
-        )
-    try:
-        if folder.is_dir() and is_copy_model(folder):
-            return load_copy_model(folder, device)
-        config = AutoConfig.from_pretrained(model)
-        if config.model_type == "copy-seq2seq" or not config.is_encoder_decoder:
-            raise EngineError(
-                f"UIE needs an encoder-decoder, but '{model}' is a model of type '{config.model_type}': make one of it with `workbench train --engine uie --encoder`."
-            )
-        tokenizer = AutoTokenizer.from_pretrained(model, use_fast=True)
-        SelTokens.of(tokenizer)
-        net = AutoModelForSeq2SeqLM.from_pretrained(model, use_safetensors=True, attn_implementation="eager")
-    except (OSError, ValueError, KeyError, ImportError) as fault:
-        raise EngineError(
-            f"There is no UIE model '{model}', neither as a folder nor on the hub ({reason(fault)}): check the name; pickled weights are first "
-            "converted with `workbench convert`."
-        ) from None
-    if not tokenizer.is_fast:
-        raise EngineError(
-            f"A tokenizer that knows offsets is needed, but that of '{model}' does not: get one with a tokenizer.json."
-        )
-    return net.float().to(device).eval(), tokenizer

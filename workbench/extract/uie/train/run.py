@@ -119,7 +119,7 @@ def train_on(
 ) -> Path:
     """Train on sets that are read already; returns the folder of the exported model."""
     model, tokenizer = started.model, started.tokenizer
-    tokens = SelTokens.of(tokenizer, model.config.decoder_start_token_id)
+    tokens = SelTokens.of(tokenizer, getattr(model.config, "decoder_start_token_id", None))
     stream = build_stream(recipe, sources, tokenizer, tokens, isinstance(model, CopySeq2Seq), held_out)
     return train(
         model, stream, out, recipe, length, lambda folder: save_model(folder, model, tokenizer),
