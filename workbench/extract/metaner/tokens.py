@@ -103,7 +103,7 @@ def prepare(model: Any, tokenizer: Any, generator: torch.Generator | None = None
         tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_extra_special_tokens=False)
     tokens = MetaTokens.of(tokenizer)
     if isinstance(model, CopySeq2Seq):
-        if new or grown or model.config.eos_token_id != tokens.end:
+        if new or grown or model.config.eos_token_id != tokens.end or model.config.naming is None:
             model = grow(model, tokens, len(tokenizer), generator)
     else:
         size = model.get_input_embeddings().weight.shape[0]
@@ -132,7 +132,7 @@ def grow(
     fixed = [*old.fixed, *(n for n in (tokens.end, tokens.is_, tokens.stop, tokens.comma) if n not in old.fixed)]
     longest = int(getattr(old.encoder_config(), "max_position_embeddings", 512))
     values |= {
-        "fixed": fixed, "special": sorted({*old.special, tokens.text, tokens.label, tokens.out}), "marked": names, "max_source": min(512, longest),
+        "fixed": fixed, "special": sorted({*old.special, tokens.text, tokens.label, tokens.out}), "marked": names, "naming": [tokens.is_, tokens.label], "max_source": min(512, longest),
         "eos_token_id": tokens.end, "decoder_start_token_id": tokens.out,
     }  # fmt: skip
     values.pop("model_type", None)

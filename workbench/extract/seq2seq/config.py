@@ -16,6 +16,7 @@ class CopyConfig(PretrainedConfig):
         fixed: token numbers that may be written without standing in the source: structure, end, and whatever an engine needs besides.
         special: token numbers that are never copied from the source.
         marked: token numbers that are copied and have a learnt part of their own, because their word embedding says nothing.
+        naming: numbers of the marks between span and type and before a label, where spans are named by likeness (`naming`).
         decoder_layers, decoder_heads, decoder_ffn: of the decoder; its width is the encoder's.
         run: how many tokens back a run of copied tokens is followed.
         shapes: whether the shape of words (capitals, digits) is added to the source: for encoders with an uncased vocabulary.
@@ -32,6 +33,7 @@ class CopyConfig(PretrainedConfig):
         fixed: list[int] | None = None,
         special: list[int] | None = None,
         marked: list[int] | None = None,
+        naming: list[int] | None = None,
         decoder_layers: int = 2,
         decoder_heads: int = 12,
         decoder_ffn: int = 1536,
@@ -49,6 +51,7 @@ class CopyConfig(PretrainedConfig):
         self.fixed = list(fixed or [])
         self.special = list(special or [])
         self.marked = list(marked or [])
+        self.naming = list(naming) if naming else None
         self.decoder_layers = decoder_layers
         self.decoder_heads = decoder_heads
         self.decoder_ffn = decoder_ffn

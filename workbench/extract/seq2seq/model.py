@@ -20,6 +20,7 @@ from transformers import AutoModel, BertModel, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from workbench.extract.seq2seq.config import CopyConfig
+from workbench.extract.seq2seq.naming import Naming
 from workbench.extract.seq2seq.pointer import NOWHERE, longest_matches, shares, slot_scores
 from workbench.extract.usm.pieces import SHAPES
 
@@ -118,6 +119,7 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
         self.key = nn.Linear(width, width, bias=False)
         self.write = nn.Linear(width, len(config.fixed))
         self.gain = nn.Parameter(torch.full((config.run + 1,), START_GAIN))
+        self.naming = Naming(width, *config.naming) if config.naming else None
         nn.init.zeros_(self.copied.weight)
         for part in (self.query, self.key, self.write):
             nn.init.normal_(part.weight, std=0.02)
@@ -173,9 +175,18 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
         assert states is not None and source is not None
         prefix = decoder_input_ids if decoder_prefix is None else decoder_prefix
         there = self.copyable[source] & attention_mask.bool()
-        runs = run_lengths(prefix, source, there, self.config.run, decoder_input_ids.shape[1])  # [B, T, S]
+        count = decoder_input_ids.shape[1]
+        before = int(prefix.shape[1] > count)  # a token of earlier passes, whose place tells what was just written
+        runs = run_lengths(prefix, source, there, self.config.run, count + before)
         longest = longest_matches(runs)
         share = shares(longest, states.dtype)
+        named = None
+        if self.naming is not None:
+            centred = self.naming.centred(states, attention_mask)
+            said = nn.functional.pad(share @ centred, (0, 0, 1 - before, 0))[:, :count]
+            keys = self.naming.keys(centred, self.encoder.embed(source), source)
+            named = self.naming.queries(said, decoder_input_ids) @ keys.transpose(1, 2)
+        runs, longest, share = (part[:, before:] for part in (runs, longest, share))  # [B, T, S]
         embedded = self.encoder.embed(decoder_input_ids) + self.copied(share @ states)
         out = self.decoder(
             inputs_embeds=embedded,
@@ -185,7 +196,7 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             **options,
         )
-        return slot_scores(self, out.last_hidden_state, self.key(states), runs, longest, there[:, None]), out
+        return slot_scores(self, out.last_hidden_state, self.key(states), runs, longest, there[:, None], named), out
 
     def forward(
         self,

@@ -26,12 +26,14 @@ def shares(longest: Tensor, dtype: torch.dtype) -> Tensor:
     return share / share.sum(-1, keepdim=True).clamp_min(1)
 
 
-def slot_scores(model: Any, hidden: Tensor, keys: Tensor, runs: Tensor, longest: Tensor, there: Tensor) -> Tensor:
+def slot_scores(
+    model: Any, hidden: Tensor, keys: Tensor, runs: Tensor, longest: Tensor, there: Tensor, named: Tensor | None = None
+) -> Tensor:
     """Scores of every slot from the decoder's states.
 
     Args:
         model: a `CopySeq2Seq`. hidden: [B, T, D]. keys: of the source's places, [B, S, D]. runs, longest: [B, T, S].
-        there: what may be copied, bool [B, 1, S].
+        there: what may be copied, bool [B, 1, S]. named: what likeness adds (`naming`), [B, T, S].
 
     Returns:
         float32 [B, T, F + S].
@@ -39,5 +41,7 @@ def slot_scores(model: Any, hidden: Tensor, keys: Tensor, runs: Tensor, longest:
     pointed = (model.query(hidden) @ keys.transpose(1, 2)).float() * hidden.shape[-1] ** -0.5
     bonus = torch.where(longest, model.gain[runs], 0.0)
     pointed = pointed + nn.functional.pad(bonus[..., :-1], (1, 0))
+    if named is not None:
+        pointed = pointed + named
     pointed = pointed.masked_fill(~there, NOWHERE)
     return torch.cat((model.write(hidden).float(), pointed), -1)
