@@ -47,9 +47,17 @@ def _open(page: Any, label: str) -> None:
 
 
 def choose(page: Any, label: str, option: str) -> None:
-    """Pick an option of a box, and wait until the page stands."""
-    _open(page, label)
-    page.get_by_role("option", name=option, exact=True).first.click()
+    """Pick an option of a box, and wait until the page stands; a list that closes because the page moved is opened again."""
+    from playwright.sync_api import TimeoutError as TooLong
+
+    for patience in (10_000, WAIT):
+        _open(page, label)
+        try:
+            page.get_by_role("option", name=option, exact=True).first.click(timeout=patience)
+            break
+        except TooLong:
+            if patience == WAIT:
+                raise
     page.wait_for_timeout(150)
     if page.get_by_role("option").count():  # a list of several stays open, and hides the page behind it
         page.keyboard.press("Escape")

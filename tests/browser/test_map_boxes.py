@@ -1,4 +1,4 @@
-"""A lasso on the shipped map held against the coordinates, and a map of three tokens."""
+"""Every box of Map, a lasso held against the coordinates, UMAP from its button with progress and Cancel, and a map of three tokens."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ import pytest
 from tests.browser.conftest import WAIT, Server, _ids, settle
 from tests.browser.driving import (
     charts,
+    choose,
+    choose_other,
     download,
     exceptions,
+    number,
+    same_elsewhere,
+    wait_for_chart,
     wait_for_text,
 )
 from tests.browser.test_map_and_training import lasso
@@ -22,6 +27,35 @@ from workbench.capture.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200), pytest.mark.xdist_group("browser")]
 Visit = Callable[..., Any]
+
+
+@pytest.mark.full
+def test_boxes_of_the_map_and_its_tokens(server: Server, visit: Visit) -> None:
+    page = visit(f"map?capture={server.ids['small']}")
+    wait_for_text(page, "Trustworthiness")
+    chosen = {label: choose_other(page, label) for label in ("Layer", "Colour by")}
+    choose_other(page, "Expert")
+    wait_for_text(page, "that chose it")
+    same_elsewhere(visit, server, page, chosen)
+    for what in ("Experts by their token ids", "Experts by what they are chosen with"):
+        choose(page, "What is mapped", what)
+        wait_for_chart(page)
+    choose(page, "What is mapped", "Tokens by their router scores")  # not recorded in this capture
+    wait_for_text(page, "scores")
+    page.locator(".js-plotly-plot").first.wait_for(state="detached")
+    assert exceptions(page) == 0
+    choose(page, "What is mapped", "Tokens by their chosen experts")
+    wait_for_chart(page)
+    chosen = {"What is mapped": "Tokens by their chosen experts"}
+    chosen |= {label: choose_other(page, label) for label in ("Tokens of", "Tokens on the map", "Layer", "Colour by")}
+    number(page, "Seed", 7)
+    page.wait_for_url("**seed=7**", timeout=WAIT)
+    choose_other(page, "Or pick a text")
+    wait_for_text(page, "By group:")
+    name, data = download(page, "These tokens as CSV")
+    assert name == "small-map-tokens.csv" and len(pd.read_csv(io.BytesIO(data)))
+    assert exceptions(page) == 0 and charts(page) >= 1
+    same_elsewhere(visit, server, page, chosen)
 
 
 @pytest.mark.full
