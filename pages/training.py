@@ -24,6 +24,7 @@ from workbench.training import places as runs
 from workbench.training.places import RunPlace
 
 PREFIX = "training."
+SUBJECT = "runs"
 EVERY = 2.0  # seconds between two looks at a run that is being written
 
 
@@ -52,7 +53,8 @@ def main() -> None:
         _opening()
         return
     known = _fields(first, others)
-    chosen = settle(place.id, known, st.session_state, st.query_params.to_dict(), PREFIX, "run")
+    # One subject for all runs: the open tab and its measure stay when another run is chosen.
+    chosen = settle(SUBJECT, known, st.session_state, st.query_params.to_dict(), PREFIX, "run")
     shown = [(place, first), *others]
     _body(shown)
     if any(run.info.state == "running" for _, run in shown):
@@ -214,7 +216,7 @@ def _write_address(place: RunPlace, other: RunPlace | None, chosen: dict[str, An
         wanted["beside"] = other.id
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
-    remember(place.id, chosen, wanted, st.session_state, PREFIX)
+    remember(SUBJECT, chosen, wanted, st.session_state, PREFIX)
 
 
 framed(main)

@@ -1,4 +1,4 @@
-"""Every box of Map, a lasso held against the coordinates, UMAP from its button with progress and Cancel, and a map of three tokens."""
+"""Every box of Map, a lasso held against the coordinates, and a map of three tokens."""
 
 from __future__ import annotations
 

@@ -156,6 +156,17 @@ def test_link_names_a_run_by_digest_and_opens_it_again(dashboard: Dashboard, run
     assert not app.exception and "not on this machine" in words(app)
 
 
+def test_another_run_keeps_the_open_tab(dashboard: Dashboard, runs: Path) -> None:
+    write(runs / "one")
+    write(runs / "two", captures=2)
+    ids = {place.name: place.id for place in places.run_places()}
+    app = dashboard.open("training", run=ids["one"], view="play")
+    assert not app.exception and charts(app) == ["training.chart.play.0"]
+    app.selectbox(key="training.id").select(ids["two"]).run()
+    assert not app.exception and charts(app) == ["training.chart.play.0"]
+    assert ids["two"] in app.query_params["run"] and "play" in app.query_params["view"]
+
+
 def test_a_folder_of_runs_is_opened(dashboard: Dashboard, runs: Path, tmp_path: Path, words: Words) -> None:
     write(tmp_path / "elsewhere" / "far")
     app = dashboard.open("training")
