@@ -152,6 +152,8 @@ def test_a_check_of_the_groups_is_made_and_kept(chromium: Any, url: str, model: 
     page.get_by_text("Which experts were muted").click()
     page.get_by_test_id("stDataFrame").first.wait_for()
     page.get_by_text("New check").click()
+    page.get_by_role("button", name="Check", exact=True).wait_for()
+    settle(page)
     name_model_and_texts(page, model)
     choose(page, "A group's experts", "those it prefers most over the other groups")
     number(page, "Random sets of equal load", 2)
