@@ -1,7 +1,7 @@
 """Naming a span by likeness, built in (ours): which type goes to the span that was just written.
 
 An output says "span is type". Once the mark for "is" stands, the span is held against the spans before that mark in the source's demonstrations, and the pointer to
-what follows each of them gets their likeness: the type of the most similar demonstration is near at hand before anything is learnt. It is also held against the words
+what follows each of them gets their likeness, under a matrix and a factor that are learnt. It is also held against the words
 of the instruction's labels, which is learnt. States are compared less the mean of their source, since those of sentence encoders are nearly the same in all places.
 
 Letters in shapes: B rows, T target tokens, S source tokens, D width.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-SHARP, LABELS = 6.0, 10.0  # of likeness before training; of labels
+SHARP, LABELS = 1.0, 10.0  # of likeness before training (more of it did harm before it was learnt); of labels
 
 
 class Naming(nn.Module):
