@@ -76,6 +76,14 @@ def train(
             "--sample-labels/--all-labels", help="uie: sample the labels of each prompt, or ask all of the set."
         ),
     ] = True,
+    lora: Annotated[
+        int,
+        typer.Option(
+            "--lora",
+            min=0,
+            help="uie: rank of low-rank parts that are trained in place of a backbone's weights; 0: the weights.",
+        ),
+    ] = 0,
     meta: Annotated[bool, typer.Option("--meta/--no-meta", help="metaner: the meta-function loss.")] = True,
     anonymise: Annotated[
         bool, typer.Option("--anonymise/--no-anonymise", help="metaner: types stand under <type1> … in most episodes.")
@@ -194,7 +202,7 @@ def train(
             }
             model = run_uie(
                 encoder, data_root, out, replace(writing, what=what), length, sets=tuple(data or ()), hold_out=tuple(hold_out or ()),
-                documents=documents, development=development, **common,
+                documents=documents, development=development, lora=lora, **common,
             )  # fmt: skip
     output.say(f"{model}: the trained model")
     output.result({"out": str(out), "model": str(model)})

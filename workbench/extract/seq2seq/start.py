@@ -8,6 +8,7 @@ from typing import Any
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
 from workbench.extract.seq2seq.causal import PromptModel, is_causal
+from workbench.extract.seq2seq.lora import merged
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.tokens import add_tokens
 from workbench.extract.seq2seq.weights import is_copy_model, load_copy_model, new_copy_model, save_copy_model
@@ -111,5 +112,5 @@ def save_model(folder: Path, model: Any, tokenizer: Any, storage: str = "float32
     if isinstance(model, CopySeq2Seq):
         save_copy_model(folder, model, tokenizer, storage)
     else:
-        (model.lm if isinstance(model, PromptModel) else model).save_pretrained(folder)
+        merged(model.lm if isinstance(model, PromptModel) else model).save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench.extract.errors import ExtractError
 from workbench.extract.seq2seq.loop import MODEL, Recipe, train
+from workbench.extract.seq2seq.lora import with_lora
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.start import save_model, start_model
 from workbench.extract.seq2seq.stream import Stream
@@ -58,6 +59,7 @@ def run(
     progress: bool = False,
     notice: Callable[[str], None] | None = None,
     development: int = 60,
+    lora: int = 0,
 ) -> Path:
     """Load, train, export, and learn on development parts how sure a score is.
 
@@ -65,12 +67,19 @@ def run(
         start: see `seq2seq.start.start_model`.
         sets: names of what is learnt from; all that may be learnt from if empty. hold_out: sets left out with the names of their types.
         documents: of a set at most. development: texts of each development part; 0 leaves that out.
+        lora: rank of low-rank parts that are trained in place of the whole; 0: the whole.
     """
     if unknown := [name for name in sets if name not in PLANS]:
         raise ExtractError(f"There is no training plan for '{unknown[0]}': choose among {', '.join(PLANS)}.")
     names = [name for name in sets or tuple(PLANS) if name not in hold_out]
-    what = {"sets": names, "held_out": list(hold_out), "documents": documents, **recipe.what}
-    started = start_training(start, out, device, resume)
+    what = {
+        "sets": names,
+        "held_out": list(hold_out),
+        "documents": documents,
+        **({"lora": lora} if lora else {}),
+        **recipe.what,
+    }
+    started = start_training(start, out, device, resume, lora)
 
     def read(which: Sequence[str]) -> list[Source]:
         return load_sources(which, root, started.tokenizer, WINDOW, documents, recipe.seed, notice) if which else []
@@ -95,14 +104,15 @@ class Started:
     name: str
 
 
-def start_training(start: str, out: Path, device: str = "cpu", resume: bool = False) -> Started:
+def start_training(start: str, out: Path, device: str = "cpu", resume: bool = False, lora: int = 0) -> Started:
     """Load what a run starts from, or, where it goes on, what it exported last (the state's weights then take its place).
 
     Args:
-        start: see `seq2seq.start.start_model`. out: folder of the run.
+        start: see `seq2seq.start.start_model`. out: folder of the run. lora: see `run`; what was exported is merged, so it begins anew.
     """
     last = out / MODEL
-    model, tokenizer = start_model(str(last) if resume and last.is_dir() else start, device)
+    model, tokenizer = start_model(str(last) if resume and last.is_dir() and not lora else start, device)
+    model = with_lora(model, lora).to(device) if lora else model
     return Started(model, tokenizer, Path(start).name if Path(start).is_dir() else start)
 
 
