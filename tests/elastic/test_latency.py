@@ -18,6 +18,8 @@ from workbench.elastic.latency import (
     Gathered,
     LatencyOptions,
     Timing,
+    block_length,
+    block_weights,
     gatherable,
     measure,
     quantiles,
@@ -39,10 +41,11 @@ def test_quantiles_are_numpys_and_the_interval_is_over_rounds() -> None:
     every = np.concatenate(rounds)
     assert found is not None and found.n == 60
     assert found.p50 == np.median(every) and found.p90 == np.quantile(every, 0.9)
-    # By brute force, with draws of another generator: whole rounds are drawn.
+    # By brute force, with draws of another generator: three neighbouring rounds are drawn together.
     draws = []
     for _ in range(4000):
-        chosen = generator.integers(0, 12, 12)
+        starts = generator.integers(0, 12, 4)
+        chosen = [(start + step) % 12 for start in starts for step in range(3)]
         draws.append(np.median(np.concatenate([rounds[number] for number in chosen])))
     low, high = np.quantile(draws, (0.025, 0.975))
     assert abs(found.low - low) < 0.15 and abs(found.high - high) < 0.15
@@ -53,6 +56,32 @@ def test_quantiles_are_numpys_and_the_interval_is_over_rounds() -> None:
     one = quantiles([[3.0, 4.0]])
     assert one is not None and np.isnan(one.low) and one.p50 == 3.5
     assert quantiles([]) is None and quantiles([[]]) is None
+
+
+def test_an_interval_holds_for_a_later_run_where_the_load_drifts() -> None:
+    """Load that lasts a few rounds: the median of another run falls into the interval of blocks more often than into that of single rounds."""
+    generator = np.random.default_rng(3)
+
+    def run() -> list[list[float]]:
+        load = np.convolve(generator.normal(0, 1, 32), np.ones(3) / 3, "valid")[:30]
+        return [[10 + one] for one in load]
+
+    inside = {None: 0, 1: 0}
+    for _ in range(60):
+        one, two = run(), run()
+        later = np.median(two)
+        for block in inside:
+            found = quantiles(one, block=block)
+            assert found is not None
+            inside[block] += found.low <= later <= found.high
+    assert inside[None] > inside[1]
+
+
+@pytest.mark.parametrize("rounds", [2, 3, 5, 8, 9, 30])
+def test_blocks_never_draw_the_same_rounds_every_time(rounds: int) -> None:
+    weights = block_weights(rounds, block_length(rounds), seed=0)
+    assert (weights.sum(1) == rounds).all() and weights.std(0).min() > 0
+    assert np.allclose(weights.mean(0), 1, atol=0.2)
 
 
 def test_shares_of_the_whole_models_time_are_taken_round_by_round() -> None:

@@ -152,8 +152,8 @@ def _speed(found: Found, key: str, about: About) -> dict[str, Any]:
     """Latency and memory, measured on gathered weights; nothing but the reason where they were not gathered."""
     options = about.latency
     timings, whole = found.timings.get(key, {}), found.timings.get(FULL, {})
-    prefill = quantiles([[one] for one, _ in timings.values()], about.seed)
-    decode = quantiles([many for _, many in timings.values()], about.seed)
+    prefill = quantiles([[one] for _, (one, _) in sorted(timings.items())], about.seed)
+    decode = quantiles([many for _, (_, many) in sorted(timings.items())], about.seed)
     memory = found.memory.get(key)
     of_full = {
         name: shares(_samples(timings, name), _samples(whole, name), about.seed) for name in ("prefill", "decode")

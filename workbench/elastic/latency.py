@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from workbench.analysis.intervals import resample_weights
 from workbench.capture.errors import WorkbenchError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 WARM_STEPS = 2
 KEPT_SHARE = 0.25  # of the free memory, for gathered models that stay between rounds
 RESAMPLES = 1000
+LONGEST_BLOCK = 3  # rounds that are drawn together
 
 
 @dataclass(frozen=True)
@@ -213,10 +215,33 @@ def measure(
     return True
 
 
-def quantiles(rounds: Sequence[Sequence[float]], seed: int = 0) -> Quantiles | None:
+def block_length(rounds: int) -> int:
+    """How many neighbouring rounds are drawn together: up to three, and never more than a third of all."""
+    return max(1, min(LONGEST_BLOCK, rounds // 3))
+
+
+def block_weights(count: int, block: int, seed: int) -> npt.NDArray[np.float64]:
+    """How often each of `count` rounds is drawn, [RESAMPLES, count], when `block` neighbours are drawn together, the last next to the first.
+
+    Neighbouring rounds share the machine's load, so drawing them one by one makes intervals too narrow for a later run to fall
+    into (circular block bootstrap: Politis and Romano 1992; `benchmarks.clock` measures it).
+    """
+    if block == 1:
+        return np.asarray(resample_weights(count, RESAMPLES, seed), dtype=np.float64)
+    starts = np.random.default_rng(seed).integers(0, count, (RESAMPLES, -(-count // block)))
+    drawn = ((starts[:, :, None] + np.arange(block)) % count).reshape(RESAMPLES, -1)[:, :count]
+    return (drawn[:, :, None] == np.arange(count)).sum(1).astype(np.float64)
+
+
+def quantiles(rounds: Sequence[Sequence[float]], seed: int = 0, block: int | None = None) -> Quantiles | None:
     """p50, p90 and the interval of p50 of samples in rounds, [R][N]; None without samples.
 
-    Rounds are drawn with replacement (a cluster bootstrap: Davison and Hinkley 1997, section 3.8), percentile interval.
+    Rounds are drawn with replacement, neighbours together (a cluster bootstrap: Davison and Hinkley 1997, section 3.8), percentile interval.
+
+    Args:
+        rounds: in the order in which they were run.
+        seed: of the resampling.
+        block: rounds that are drawn together; None: `block_length`.
     """
     full = [np.asarray(samples, dtype=np.float64) for samples in rounds if len(samples)]
     if not full:
@@ -225,7 +250,7 @@ def quantiles(rounds: Sequence[Sequence[float]], seed: int = 0) -> Quantiles | N
     low = high = float("nan")  # one round says nothing of its like
     if len(full) > 1:
         owner = np.repeat(np.arange(len(full)), [len(samples) for samples in full])
-        weights = resample_weights(len(full), RESAMPLES, seed)
+        weights = block_weights(len(full), block or block_length(len(full)), seed)
         order = np.argsort(every, kind="stable")
         drawn = np.cumsum(weights[:, owner[order]], axis=1)
         half = drawn[:, -1:] / 2
