@@ -1,9 +1,10 @@
 """Do two measurements of one sub-model's latency agree within the interval that is printed?
 
-    python -m benchmarks.clock [--model omni-mini] [--runs 12] [--rounds 10] [--json]
+    python -m benchmarks.clock [--model omni-mini] [--runs 12] [--rounds 10] [--others 10] [--json]
+    python -m benchmarks.clock --curves ONE.sweep ANOTHER.sweep
 
-One sub-model (top-k 1) stands twice in the same interleaved rounds, beside the whole model, all on gathered weights. Runs of so many rounds follow
-each other at once. Then every pair is asked whether the median of one lies within the 95 % interval of the other: the two entries of a run;
+One sub-model (top-k 1) stands twice in the same interleaved rounds, beside the whole model, all on gathered weights, and between other entries, so that a
+round takes as long as in a small sweep: a machine's speed drifts over seconds, and rounds that follow at once do not see it. Runs of so many rounds follow each other at once. Then every pair is asked whether the median of one lies within the 95 % interval of the other: the two entries of a run;
 a run and the next one in milliseconds; and a run and the next one as a share of the whole model's time in the same round.
 
 The printed interval draws neighbouring rounds together (`workbench.elastic.latency.block_weights`); the same rounds are also drawn one by one,
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from probes import SubModel
@@ -85,14 +87,44 @@ def judged(runs: Sequence[dict[str, dict[int, Timing]]]) -> dict[str, Any]:
     }
 
 
+def curves_agree(first: Path, second: Path) -> dict[str, Any]:
+    """The same question of two sweeps on disk: for how many sub-models one p50 lies within the other's interval.
+
+    Args:
+        first, second: folders of `workbench sweep` with the same sub-models.
+    """
+    both = pd.read_parquet(first / "curve.parquet").merge(pd.read_parquet(second / "curve.parquet"), on="sub_model")
+    found: dict[str, Any] = {"sub_models": len(both)}
+    for what, middle in (
+        ("prefill_ms", "_p50"),
+        ("decode_ms", "_p50"),
+        ("prefill_of_full", ""),
+        ("decode_of_full", ""),
+    ):
+        rows = both[both["sub_model"] != "full"] if not middle else both
+        pairs = [
+            tuple(Quantiles(row[f"{what}{middle}_{side}"], 0.0, row[f"{what}_low_{side}"], row[f"{what}_high_{side}"], 0) for side in "xy")
+            for row in rows.to_dict("records")
+        ]  # fmt: skip
+        found[what] = {"pairs": len(pairs), "agree": sum(agree(one, two) for one, two in pairs)}
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="omni-mini")
     parser.add_argument("--runs", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "--others", type=int, default=10, help="entries between, as a sweep has them (default %(default)s)"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true", help="only the last line")
+    parser.add_argument("--curves", type=Path, nargs=2, metavar="DIR", help="compare two sweeps on disk instead")
     given = parser.parse_args()
+    if given.curves:
+        print(json.dumps(curves_agree(*given.curves)))
+        return 0
     torch.set_num_threads(1)
     loaded = load_model(given.model, LoadOptions(device=given.device, dtype="float32"))
     documents = list(read_documents([INPUTS], InputOptions(group_by="folder")))[:5]
@@ -100,11 +132,13 @@ def main() -> int:
     options = LatencyOptions(length=64, steps=8, rounds=given.rounds)
     ids = torch.cat([batch.words() for batch in texts.batches])[: options.length].view(1, -1).to(loaded.model.device)
     small = SubModel(top_k=1).plan(loaded.model)
-    gathered = Gathered(loaded.model, {"first": small, "second": small, "whole": SubModel().plan(loaded.model)})
+    whole = SubModel().plan(loaded.model)
+    others = {f"other {number}": whole for number in range(given.others)}
+    gathered = Gathered(loaded.model, {"first": small, "second": small, "whole": whole, **others})
     one_run(gathered, ids, LatencyOptions(length=64, steps=8, rounds=2))  # gathers the weights
     result: dict[str, Any] = {
         "model": loaded.info.id, "device": str(loaded.model.device), "processor": platform.machine(), "torch": torch.__version__, "threads": 1,
-        "runs": given.runs, "rounds": given.rounds, **judged([one_run(gathered, ids, options) for _ in range(given.runs)]),
+        "runs": given.runs, "rounds": given.rounds, "others": given.others, **judged([one_run(gathered, ids, options) for _ in range(given.runs)]),
     }  # fmt: skip
     if not given.json:
         print(
