@@ -1,4 +1,4 @@
-"""Every box of Map, a lasso held against the coordinates, and a map of three tokens."""
+"""Every box of Map, a lasso held against the coordinates, UMAP from its button with progress and Cancel, and a map of three tokens."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.browser.driving import (
     download,
     exceptions,
     number,
+    pick,
     same_elsewhere,
     wait_for_chart,
     wait_for_text,
@@ -77,6 +78,33 @@ def test_lasso_brings_the_tokens_that_lie_inside(server: Server, visit: Visit) -
     found = pd.read_csv(io.BytesIO(download(page, "These tokens as CSV")[1]))  # a row a passage
     assert len(found) and set(found["document"]) <= set(inside["document"])
     assert exceptions(page) == 0 and page.locator("[class*='st-key-map-contexts']").first.inner_text()
+
+
+@pytest.mark.full  # UMAP compiles for half a minute or more at each start
+def test_umap_is_asked_for_cancelled_and_laid_out_again(server: Server, visit: Visit) -> None:
+    page = visit(f"map?capture={server.ids['small']}&what=load")
+    wait_for_text(page, "Trustworthiness")
+    pick(page, "UMAP")
+    wait_for_text(page, "PCA is shown until UMAP is ready")
+    choose(page, "Neighbours of UMAP", "5")
+    wait_for_text(page, "UMAP of 48 experts")
+    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    while cancel.count():  # both choices are being laid out
+        cancel.first.click()
+        settle(page)
+        page.wait_for_function(
+            "n => [...document.querySelectorAll('button')].filter(b => b.innerText.trim() === 'Cancel' && !b.disabled).length < n",
+            arg=cancel.count(),
+        )
+    wait_for_text(page, "UMAP was stopped, so PCA is shown")
+    settle(page)
+    assert page.locator(".js-plotly-plot").count() == 1 and exceptions(page) == 0
+    page.get_by_role("button", name="Lay out again").click()
+    page.get_by_text("neighbours kept together by UMAP").first.wait_for(timeout=8 * WAIT)
+    settle(page)
+    name, data = download(page, "CSV")
+    assert name == "small-map-load-umap.csv" and len(pd.read_csv(io.BytesIO(data))) == 48
+    same_elsewhere(visit, server, page, {"Neighbours of UMAP": "5"})
 
 
 @pytest.mark.full
