@@ -106,7 +106,9 @@ def run_change(order: Order, task: Task) -> Change:
         change = Intervention(
             "your change", parse_experts(order.mute, "--mute"), parse_experts(order.force, "--force"), order.top_k
         )
-        found = what_if(loaded, documents, change, _options(order, loaded), on_progress=_told(task), cancelled=task.cancelled)
+        found = what_if(
+            loaded, documents, change, _options(order, loaded), on_progress=_told(task), cancelled=task.cancelled
+        )
         written = write_both(
             loaded, [order.prompt] if order.prompt.strip() else [], change, tokens=order.new_tokens, sampled=order.sampled,
             seed=order.seed, on_token=lambda count, most: task.progress(count, most, "Writing with and without"),

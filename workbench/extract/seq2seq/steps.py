@@ -256,7 +256,9 @@ class CopySteps:
             said = torch.cat((self._said, (self._text(read) @ self._centred).view(*tokens.shape, -1)), 1)
             self._said = said[:, -1:]
             named = self._text(model.naming.queries(said[:, :-1], tokens)) @ self._naming_keys.transpose(1, 2)
-        slots = slot_scores(model, self._text(x), self._pointer_keys, self._text(runs), self._text(longest), there, named)
+        slots = slot_scores(
+            model, self._text(x), self._pointer_keys, self._text(runs), self._text(longest), there, named
+        )
         sure = slots.log_softmax(-1).view(*tokens.shape, -1)
         fixed = len(model.config.fixed)
         chance = sure.new_zeros((len(tokens), self._width + 1))
