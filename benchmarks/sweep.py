@@ -1,9 +1,9 @@
 """What sharing saves: a sweep of depths x expert shares x top-k beside the plain loop over the same sub-models.
 
-    python -m benchmarks.sweep --model NAME [--documents 10] [--max-length 128] [--rounds 3] [--json]
+    python -m benchmarks.sweep [--model omni-mini] [--documents 10] [--max-length 128] [--rounds 3] [--json]
 
-A causal model of text, by folder, hub id or GGUF file; not the unified one, whose layers with audio heads stay in every depth.
-Up to 8 depths (1 to 8 layers from the front, fewer where the model has fewer), 4 shares of experts, 4 values of top-k. Both
+The model by name, folder, hub id or GGUF file. Up to 8 depths (1 to 8 layers from the front, fewer where the model has fewer; of the unified
+model the layers with audio heads, its uppermost, stay in each), 4 shares of experts, 4 values of top-k. Both
 sides score the same texts with the same code; the plain loop applies each sub-model and runs the whole of it. The sums of
 losses and the right predictions of both must be equal to the last bit, or the benchmark fails.
 
@@ -28,13 +28,23 @@ import numpy as np
 import torch
 
 from probes import Plan, SubModel, SubModelError
+from workbench.elastic.samples import OWN_FAMILY, read_any
 from workbench.elastic.shared import SharedRunner
-from workbench.elastic.texts import Scores, Texts, read_texts
+from workbench.elastic.texts import Scores, Texts
 from workbench.inputs import InputOptions, read_documents
 from workbench.models import LoadOptions, load_model
 
-INPUTS = Path(__file__).resolve().parents[1] / "sample_data" / "inputs" / "kinds"
+INPUTS = Path(__file__).resolve().parents[1] / "sample_data" / "inputs" / "unified"
 DEPTHS, SHARES, AIM = 8, (1.0, 0.75, 0.5, 0.25), 0.5
+
+
+def depths(model: Any, layers: int) -> list[list[int]]:
+    """Layers kept, deepest first: from the front; of the unified model its uppermost layers, which have audio heads, stay in each."""
+    fixed = (
+        int(getattr(model.config, "audio_levels", 0)) if getattr(model.config, "model_type", "") == OWN_FAMILY else 0
+    )
+    free = layers - fixed
+    return [[*range(depth), *range(free, layers)] for depth in range(min(DEPTHS, free), 0, -1)]
 
 
 def grid(model: Any, layers: int, top_k: int) -> list[Plan]:
@@ -42,8 +52,8 @@ def grid(model: Any, layers: int, top_k: int) -> list[Plan]:
     plans = []
     for share in SHARES:
         for chosen in sorted({max(round(top_k * part), 1) for part in (1, 0.75, 0.5, 0.25)}, reverse=True):
-            for depth in range(min(DEPTHS, layers), 0, -1):
-                sub = SubModel(f"first:{depth}", None if share == 1 else f"share:{share}:random", chosen)
+            for kept in depths(model, layers):
+                sub = SubModel(kept, None if share == 1 else f"share:{share}:random", chosen)
                 try:
                     plans.append(sub.plan(model))
                 except SubModelError:
@@ -96,7 +106,7 @@ def compare(model: Any, plans: list[Plan], texts: Texts, rounds: int, seed: int)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", default="omni-mini")
     parser.add_argument("--documents", type=int, default=10)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
@@ -108,7 +118,7 @@ def main() -> int:
     loaded = load_model(given.model, LoadOptions(device=given.device, dtype="float32"))
     documents = list(read_documents([INPUTS], InputOptions(group_by="folder")))
     documents = documents[:: max(len(documents) // given.documents, 1)][: given.documents]
-    texts = read_texts(loaded, documents, group_by="folder", batch_size=8, max_length=given.max_length)
+    texts = read_any(loaded, documents, group_by="folder", batch_size=8, max_length=given.max_length)
     model: Any = loaded.model
     site = next(iter(SubModel().plan(model).top_k.values()))
     plans = grid(model, int(model.config.get_text_config().num_hidden_layers), site)
