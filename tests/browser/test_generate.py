@@ -12,19 +12,31 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import WAIT, Server, settle
+from tests.browser.conftest import WAIT, settle, start_server
 from tests.browser.driving import exceptions, press, wait_for_text
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 MAKING = 3 * WAIT  # the first thing waits for torch and the weights
 
 
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of its own, because making loads torch."""
+    base = tmp_path_factory.mktemp("generate")
+    process, address = start_server(base / "home", base / "log")
+    try:
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 @pytest.fixture
-def page(server: Server, chromium: Any) -> Iterator[Any]:
+def page(url: str, chromium: Any) -> Iterator[Any]:
     context = chromium.new_context(viewport={"width": 1500, "height": 1400}, accept_downloads=True)
     tab = context.new_page()
     tab.set_default_timeout(WAIT)
-    tab.goto(f"{server.url}/generate")
+    tab.goto(f"{url}/generate")
     settle(tab)
     yield tab
     context.close()
