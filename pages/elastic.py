@@ -28,11 +28,13 @@ def main() -> None:
     """Draw the page."""
     st.title("How small can I go, at what price?")
     at_hand = curve_places()
-    if at_hand:
-        _curve(at_hand)
-    else:
-        st.info("No curve is at hand yet: start a sweep below, on your own texts or on the shipped ones.")
-    show_unfinished()
+    # What comes and grows stands in a container: below it all keeps its place, and with it what is being typed.
+    with st.container():
+        if at_hand:
+            _curve(at_hand)
+        else:
+            st.info("No curve is at hand yet: start a sweep below, on your own texts or on the shipped ones.")
+        show_unfinished()
     st.header("New sweep")
     show_form()
 

@@ -40,12 +40,14 @@ def main() -> None:
     """Draw the page."""
     st.title("How good is it, and where is it wrong?")
     _settle()
-    found = _found()
-    stored = [] if found is not None or st.session_state.get(f"{P}run") else stored_evaluations()
-    if found is not None:
-        _show(found)
-    elif stored:
-        _show_stored(stored)
+    # What comes and grows stands in a container: below it all keeps its place, and with it what is being typed.
+    with st.container():
+        found = _found()
+        stored = [] if found is not None or st.session_state.get(f"{P}run") else stored_evaluations()
+        if found is not None:
+            _show(found)
+        elif stored:
+            _show_stored(stored)
     with st.expander("New evaluation", icon=":material/science:", expanded=found is None and not stored):
         _form()
 

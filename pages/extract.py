@@ -56,8 +56,10 @@ def main() -> None:
     spec = known[which.engine]
     if spec.demonstrations:
         show_demonstrations(schema, spec)
-        if run is not None and run.which.engine == which.engine:
-            show_effects(run, chosen_threshold())
+        # What comes and grows stands in a container: below it all keeps its place, and with it what is being typed.
+        with st.container():
+            if run is not None and run.which.engine == which.engine:
+                show_effects(run, chosen_threshold())
     show_batch(schema, which, chosen_threshold(), nested, labels, in_use(spec), missing)
     show_kept(spec.demonstrations, spec.title)
     write_address(schema, which, known)

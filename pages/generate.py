@@ -50,7 +50,9 @@ def main() -> None:
         task = st.radio("Task", list(TASKS), key=key("task", PREFIX), format_func=TASKS.__getitem__)
         sampling = show_sampling(task)
     show_form(at_hand[name], task, sampling)
-    _result()
+    # What comes and grows stands in a container: below it all keeps its place, and with it what is being typed.
+    with st.container():
+        _result()
     with st.expander("Use a checkpoint of your own", icon=":material/folder_open:"):
         show_opening()
     chosen = {field: st.session_state.get(key(field, PREFIX), rule.default) for field, rule in known.items()}

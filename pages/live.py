@@ -14,14 +14,13 @@ import streamlit as st
 from pages.parts.frame import framed
 from pages.parts.live_choices import ALL, keep_texts, key, remember_texts, settle, show_settings, write_address
 from pages.parts.live_form import show_form
-from pages.parts.live_player import at_rest, show_player, tick_of
+from pages.parts.live_player import at_rest, replay_tick_of, show_player, tick_of
 from pages.parts.live_view import show_run
 from pages.parts.words import plain, shape
 from workbench import session
 from workbench.live_runs import Live, LiveSnapshot
 
 TEXTS = ("text.a", "text.b", "other")
-REPLAY_TICK = 0.25  # seconds between two pictures of a replay
 LOADING_TICK = 1.0  # seconds between two looks while a model loads, which needs the processor itself
 
 
@@ -50,9 +49,10 @@ def main() -> None:
 
 def _tick(live: Live, snapshot: LiveSnapshot) -> float | None:
     """Seconds until the next look; None where nothing changes by itself."""
+    cost = st.session_state.get(key("cost"), 0.0)
     if at_rest(live, snapshot):
-        return REPLAY_TICK if st.session_state.get(key("replay")) else None
-    return LOADING_TICK if snapshot.state in ("waiting", "loading") else tick_of(st.session_state.get(key("cost"), 0.0))
+        return replay_tick_of(cost) if st.session_state.get(key("replay")) else None
+    return LOADING_TICK if snapshot.state in ("waiting", "loading") else tick_of(cost)
 
 
 def _begin(run: str) -> None:

@@ -22,20 +22,24 @@ def main() -> None:
     if said:
         st.toast(said)
     fault = st.session_state.pop("start.fault", None)
-    if fault:
-        st.error(plain(fault, limit=400))
+    # What comes and grows stands in a container: below it all keeps its place, and with it what is being typed.
+    with st.container():
+        if fault:
+            st.error(plain(fault, limit=400))
     _ways_in(places)
     st.header("Captures")
-    if places:
-        show_cards(places)
-    else:
-        st.info(
-            "No capture is at hand yet. Make one from your own files below, or run `make app` again in a full checkout: "
-            "the shipped captures lie in sample_data/captures."
-        )
+    with st.container():
+        if places:
+            show_cards(places)
+        else:
+            st.info(
+                "No capture is at hand yet. Make one from your own files below, or run `make app` again in a full checkout: "
+                "the shipped captures lie in sample_data/captures."
+            )
     st.subheader("Open another capture")
     show_opening()
-    show_upload_fault()
+    with st.container():
+        show_upload_fault()
     st.header("New capture from files")
     show_models()
     show_making()

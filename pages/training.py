@@ -56,9 +56,11 @@ def main() -> None:
     # One subject for all runs: the open tab and its measure stay when another run is chosen.
     chosen = settle(SUBJECT, known, st.session_state, st.query_params.to_dict(), PREFIX, "run")
     shown = [(place, first), *others]
-    _body(shown)
-    if any(run.info.state == "running" for _, run in shown):
-        st.fragment(_watch, run_every=EVERY)(chosen_runs, before)
+    # What comes and grows stands in a container: below it all keeps its place, and with it what is being typed.
+    with st.container():
+        _body(shown)
+        if any(run.info.state == "running" for _, run in shown):
+            st.fragment(_watch, run_every=EVERY)(chosen_runs, before)
     with st.expander("Log a run of your own", icon=":material/edit_note:"):
         _recipe()
     with st.expander("Open a folder of runs", icon=":material/folder_open:"):

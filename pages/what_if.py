@@ -107,13 +107,20 @@ def _found(form: str) -> StoredCheck | Change | None:
 
 # ------------------------------------------------------------------ the two views
 def _check() -> None:
+    # The result comes and grows in a container: the form below keeps its place, and with it what is being typed.
+    with st.container():
+        _check_result()
+    with st.expander("New check", icon=":material/science:", expanded=False):
+        show_check_form()
+
+
+def _check_result() -> None:
     found = _found("check")
     stored, origin = (
         (found, "a check of yours") if isinstance(found, StoredCheck) else (_shipped(), "the shipped check")
     )
     if stored is None:
         st.info("No check is at hand: choose a model and texts of several groups below, and press Check.")
-        show_check_form()
         return
     table = stored.table()
     st.markdown(plain(verdict(table), limit=1_500))
@@ -123,11 +130,15 @@ def _check() -> None:
             "Chosen on one half of the texts, muted while the loss of the other half is measured, and the other way round."
         )
         st.dataframe(_experts(stored), hide_index=True, key="what-if.check.experts")
-    with st.expander("New check", icon=":material/science:", expanded=False):
-        show_check_form()
 
 
 def _own() -> None:
+    with st.container():  # as in _check
+        _own_result()
+    show_change_form()
+
+
+def _own_result() -> None:
     found = _found("own")
     if isinstance(found, Change):
         table = found.stored.table()
@@ -148,7 +159,6 @@ def _own() -> None:
         st.info(
             "Mute or force experts, or limit how many a token gets, and see what it costs each group and what the model then writes."
         )
-    show_change_form()
 
 
 def _figure(stored: StoredCheck, table: CausalTable, form: str, origin: str) -> None:

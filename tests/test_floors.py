@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Top folder or module -> what its files may never import (a prefix of the dotted name).
 FACES = ("app", "pages", "workbench.cli", "workbench.commands")
-STATE = ("workbench.session", "workbench.jobs", "workbench.live_runs")
+STATE = ("workbench.session", "workbench.jobs", "workbench.live_runs", "workbench.live_models")
 VIEWS = (
     "workbench.export",
     "workbench.export_compare",
@@ -72,6 +72,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "workbench/training": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/live": (*SCREEN, *FACES, *STATE, *VIEWS),
     "workbench/live_runs.py": (*SCREEN, *FACES, *VIEWS, "workbench.session"),
+    "workbench/live_models.py": (*SCREEN, *FACES, *VIEWS, "workbench.session", "workbench.jobs"),
     "workbench/jobs.py": ("streamlit", "app", "pages", "workbench.cli", "workbench.commands", "workbench.session"),
     "workbench/session.py": ("app", "pages", "workbench.cli", "workbench.commands"),
     "workbench/commands": ("streamlit", "app", "pages", *STATE[:1]),

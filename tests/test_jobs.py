@@ -179,6 +179,23 @@ def test_every_error_is_one_short_line(fault: BaseException, expected: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("fault", "traceback"),
+    [(WorkbenchError("A word came: type a number."), False), (ZeroDivisionError("by zero"), True)],
+)
+def test_only_an_error_that_was_not_foreseen_leaves_a_traceback(
+    fault: Exception, traceback: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(task: Task) -> None:
+        raise fault
+
+    assert JobList().start("Sum", work).wait(WAIT).state == "failed"
+    (record,) = caplog.records
+    assert "(Sum) failed" in record.getMessage() and bool(record.exc_info) == traceback
+    assert ("Traceback" in caplog.text) == traceback
+    assert traceback or (record.getMessage().endswith(str(fault)) and "\n" not in record.getMessage())
+
+
+@pytest.mark.parametrize(
     ("done", "total", "fraction"), [(5, 10, 0.5), (12, 10, 1.0), (-1, 10, 0.0), (5, None, None), (0, 0, None)]
 )
 def test_fraction_stays_inside_its_bounds(done: int, total: int | None, fraction: float | None) -> None:

@@ -77,6 +77,7 @@ def test_captures_of_other_shapes(sites: int, groups: list, tmp_path: Path) -> N
     write_pictures(capture, tmp_path / "out")
     report = (tmp_path / "out" / "report.html").read_text()
     assert ("no group is in both" in report) == (groups[0] in ("prose", "only"))
+    assert ("no two groups with tokens" in report) == (groups == ["only"])
     assert "<b>" not in report
     overlap = pd.read_csv(tmp_path / "out" / "figure9.csv")
     assert (overlap["source"] == SOURCE).sum() == 45

@@ -174,7 +174,7 @@ class Job:
             with self._lock:
                 self._finish("cancelled", step="Stopped")
         except Exception as fault:
-            _LOG.exception("job %d (%s) failed", self.id, self.title)
+            log_failure(_LOG, f"job {self.id} ({self.title})", fault)
             with self._lock:
                 self._finish("failed", step="Failed", error=sentence(fault))
         else:
@@ -257,6 +257,14 @@ class JobList:
                     return
                 job = self._queue.popleft()
             job._run()
+
+
+def log_failure(log: logging.Logger, what: str, fault: BaseException) -> None:
+    """Write to the log that `what` failed: one line where the error carries its own sentence, else the whole traceback."""
+    if isinstance(fault, WorkbenchError):
+        log.warning("%s failed: %s", what, fault)
+    else:
+        log.error("%s failed", what, exc_info=fault)
 
 
 def sentence(fault: BaseException) -> str:

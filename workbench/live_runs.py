@@ -1,37 +1,32 @@
-"""Live runs in the background: a thread each, a few models in memory, no model in two runs at once.
+"""Live runs in the background: what each is to do, what it has come to, and a thread each.
 
 The list of jobs runs one job at a time; live runs are watched while they go, so each has a thread of its own. What bounds them
-is memory: at most `max_models` models are held, kept by name for the next run, the longest unused one making room. A run that
-needs a model in use waits for it; a paused run that nobody has touched for ten minutes gives way.
+is memory: they borrow their models from `workbench.live_models`.
 """
 
 from __future__ import annotations
 
-import gc
-import itertools
 import logging
 import secrets
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from workbench.analysis.trace import Trace
 from workbench.capture import Capture, ModelInfo
-from workbench.capture.errors import WorkbenchError
-from workbench.jobs import sentence
+from workbench.jobs import log_failure, sentence
 from workbench.live.control import Control, Stopped
 from workbench.live.prompt import Prompt
 from workbench.live.sampling import Sampling
-from workbench.models import LoadedModel, LoadOptions, NotEnoughMemoryError, Workload, estimate_memory, load_model
+from workbench.live_models import Models
+from workbench.models import LoadedModel, LoadOptions
 
 if TYPE_CHECKING:
     from workbench.live.run import LiveRun
 
 State = Literal["waiting", "loading", "reading", "writing", "done", "stopped", "failed"]
 FINISHED: frozenset[State] = frozenset({"done", "stopped", "failed"})
-GIVE_WAY_SECONDS = 600.0  # how long a paused run may keep a model from one that waits
 _LOG = logging.getLogger(__name__)
 
 
@@ -168,17 +163,23 @@ class Live:
         return self.snapshot()
 
     # ------------------------------------------------------------------ its own thread
-    def _say(self, step: str, state: State | None = None) -> None:
+    def say(self, step: str, state: State | None = None) -> None:
+        """Tell what it is doing; the state stays as it was when left out."""
         with self._lock:
             self._step = step
             self._state = state or self._state
+
+    def estimated(self, memory: str) -> None:
+        """Tell what memory the model needs, in words."""
+        with self._lock:
+            self._memory = memory
 
     def _finish(self, state: State, step: str, error: str | None = None, capture: Capture | None = None) -> None:
         with self._lock:
             self._state, self._step, self._error, self._capture = state, step, error, capture
         self._ended.set()
 
-    def _work(self, models: _Models) -> None:
+    def _work(self, models: Models) -> None:
         try:
             with models.lend(self) as loaded:
                 try:
@@ -188,8 +189,7 @@ class Live:
         except Stopped:
             self._finish("stopped", "Stopped before anything was read")
         except Exception as fault:
-            if not isinstance(fault, WorkbenchError):
-                _LOG.exception("live run %s failed", self.id)
+            log_failure(_LOG, f"live run {self.id}", fault)
             self._finish("failed", "Failed", error=sentence(fault))
         else:
             if self.control.stopped:
@@ -208,11 +208,11 @@ class Live:
 
         if self.control.stopped:
             raise Stopped
-        self._say("Preparing the prompt", "loading")
+        self.say("Preparing the prompt", "loading")
         run = LiveRun(loaded, self.order.prompts, self.order.sampling)
         with self._lock:
             self._run, self._model = run, loaded.info
-        self._say("Reading the prompt", "reading")
+        self.say("Reading the prompt", "reading")
         run.go(self.control)
         return run.capture() if any(len(trace) for trace in run.traces()) else None
 
@@ -229,7 +229,7 @@ class LiveRuns:
         self._lock = threading.Lock()
         self._keep = keep
         self._lives: dict[str, Live] = {}
-        self._models = _Models(max_models)
+        self._models = Models(max_models)
 
     def start(self, order: Order, cleanup: Callable[[], None] | None = None) -> Live:
         """Begin a run; it loads its model, reads and writes in a thread of its own.
@@ -272,147 +272,3 @@ class LiveRuns:
     def held(self) -> tuple[str, ...]:
         """Names of the models in memory."""
         return self._models.names
-
-
-@dataclass
-class _Slot:
-    """A model in memory, or on its way there."""
-
-    name: str
-    loaded: LoadedModel | None = None
-    user: Live | None = None
-    used: int = 0  # running number of its last use
-
-
-class _Models:
-    """A few models, each lent to one run at a time."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._changed = threading.Condition()
-        self._loading = threading.Lock()  # transformers sets global switches while it loads, so one loads at a time
-        self._slots: dict[tuple[str, LoadOptions, float], _Slot] = {}
-        self._clock = itertools.count(1)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        with self._changed:
-            return tuple(slot.name for slot in self._slots.values() if slot.loaded is not None)
-
-    def lend(self, live: Live) -> _Loan:
-        return _Loan(self, live)
-
-    def take(self, live: Live) -> _Slot:
-        """Wait for a model, load it if it is not held; the caller gives it back.
-
-        Raises:
-            Stopped: if the run was stopped while it waited.
-            WorkbenchError: if the model cannot be loaded.
-        """
-        order = live.order
-        key = (order.model, order.options, _stamp(order.model))
-        slot = self._claim(key, live)
-        if slot.loaded is None:
-            try:
-                with self._loading:
-                    slot.loaded = _load(live)
-            except BaseException:
-                with self._changed:
-                    self._slots.pop(key, None)
-                    self._changed.notify_all()
-                raise
-        return slot
-
-    def give_back(self, slot: _Slot) -> None:
-        with self._changed:
-            slot.user = None
-            slot.used = next(self._clock)
-            self._changed.notify_all()
-
-    def _claim(self, key: tuple[str, LoadOptions, float], live: Live) -> _Slot:
-        with self._changed:
-            while True:
-                if live.control.stopped:
-                    raise Stopped
-                slot = self._slots.get(key)
-                if slot is None and (len(self._slots) < self._most or self._make_room()):
-                    slot = self._slots[key] = _Slot(live.order.model)
-                if slot is not None and slot.user is None:
-                    slot.user = live
-                    return slot
-                waited_for = [slot] if slot is not None else list(self._slots.values())
-                live._say(
-                    "Waiting: another run uses this model; it begins when that one has ended"
-                    if slot is not None
-                    else f"Waiting: {self._most} other models are in use; it begins when one of their runs has ended"
-                )
-                _hurry([other.user for other in waited_for if other.user is not None])
-                self._changed.wait(0.5)  # a stop does not notify, so look again
-
-    def _make_room(self) -> bool:
-        """Drop the model that was unused for longest; False if all are in use."""
-        idle = [(slot.used, key) for key, slot in self._slots.items() if slot.user is None]
-        if not idle:
-            return False
-        del self._slots[min(idle)[1]]
-        gc.collect()
-        _empty_device_cache()
-        return True
-
-
-class _Loan:
-    """A `with` block that holds a model."""
-
-    def __init__(self, models: _Models, live: Live) -> None:
-        self._models, self._live = models, live
-
-    def __enter__(self) -> LoadedModel:
-        self._slot = self._models.take(self._live)
-        assert self._slot.loaded is not None
-        return self._slot.loaded
-
-    def __exit__(self, *fault: object) -> None:
-        self._models.give_back(self._slot)
-
-
-def _load(live: Live) -> LoadedModel:
-    order = live.order
-    live._say(f"Estimating the memory of {order.model}", "loading")
-    workload = Workload(len(order.prompts), 1024, order.sampling.max_new_tokens)
-    estimate = estimate_memory(order.model, order.options, workload)
-    with live._lock:
-        live._memory = estimate.sentence()
-    if not estimate.fits and not order.options.force:
-        raise NotEnoughMemoryError(
-            f"'{order.model}' needs {estimate.sentence()}: choose a smaller model or number format, or close other programs."
-        )
-    if live.control.stopped:
-        raise Stopped
-    return load_model(order.model, order.options, live._say, workload=workload)
-
-
-def _hurry(holders: Sequence[Live]) -> None:
-    """Stop paused runs that were left alone while another waits."""
-    for holder in holders:
-        if holder.control.idle_seconds > GIVE_WAY_SECONDS:
-            holder.control.stop()
-
-
-def _stamp(model: str) -> float:
-    """Changes when the files of a model folder do, so that a checkpoint written anew is loaded anew."""
-    from workbench.models import find_model
-
-    folder = find_model(model).folder
-    if folder is None:
-        return 0.0
-    try:
-        return max((file.stat().st_mtime for file in folder.iterdir() if file.is_file()), default=0.0)
-    except OSError:
-        return time.time()
-
-
-def _empty_device_cache() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

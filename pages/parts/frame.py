@@ -52,7 +52,8 @@ def show() -> None:
             st.Page("pages/training.py", title="Training", icon=":material/show_chart:", url_path="training"),
         ]
     )
-    with st.sidebar:
+    # A container, since it is one line or two: below it all keeps its place, and with it what is being typed.
+    with st.sidebar, st.container():
         show_identity(session.chosen())
     token = _FRAMED.set(True)
     try:

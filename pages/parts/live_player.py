@@ -13,7 +13,9 @@ from workbench.live_runs import Live, LiveSnapshot
 
 TICKS = (0.5, 1.0, 2.0)  # seconds between two looks at a run that goes on
 DRAWING_SHARE = 0.05  # of the time may go into drawing, which shares the processor with the model
-REPLAY_TICKS = 60  # looks that a replay takes at most
+REPLAY_TICKS = (0.25, 0.5, 1.0)  # seconds between two pictures of a replay
+REPLAY_SHARE = 0.5  # of a replay's time may go into drawing: no model runs, but buttons wait for a picture to be drawn
+REPLAY_SECONDS = 15.0  # that a replay of a long run takes; a short one shows a token a picture
 PATIENCE = 2.0  # seconds that a press of Step or Pause waits for the model to come to rest
 LABELS = {"done": "Done", "stopped": "Stopped", "failed": "Failed"}
 
@@ -28,9 +30,19 @@ def tick_of(cost: float) -> float:
     return next((tick for tick in TICKS if cost <= DRAWING_SHARE * tick), TICKS[-1])
 
 
+def replay_tick_of(cost: float) -> float:
+    """Seconds between two pictures of a replay where drawing one takes `cost` seconds."""
+    return next((tick for tick in REPLAY_TICKS if cost <= REPLAY_SHARE * tick), REPLAY_TICKS[-1])
+
+
+def replay_step(tokens: int, cost: float) -> int:
+    """Tokens by which a replay of so many goes on from one picture to the next."""
+    return max(1, round(tokens * replay_tick_of(cost) / REPLAY_SECONDS))
+
+
 def show_player(live: Live, snapshot: LiveSnapshot) -> int:
     """Draw status, buttons and slider; returns how many tokens of each sequence are to be seen."""
-    _status(snapshot)
+    _status(live, snapshot)
     tokens = max((len(trace) for trace in snapshot.traces), default=0)
     rest = at_rest(live, snapshot)
     row = st.container(horizontal=True, vertical_alignment="center", key="live.buttons")
@@ -38,11 +50,12 @@ def show_player(live: Live, snapshot: LiveSnapshot) -> int:
     return _slider(row, tokens, rest)
 
 
-def _status(snapshot: LiveSnapshot) -> None:
+def _status(live: Live, snapshot: LiveSnapshot) -> None:
     if snapshot.error:
-        st.error(in_words(snapshot.error, 700))
+        st.error(in_words(_as_uploaded(live, snapshot.error), 700))
         return
-    rate = f" · {snapshot.tokens_per_second:,.0f} tokens/s" if snapshot.written else ""
+    pace = snapshot.tokens_per_second
+    rate = f" · {pace:,.{0 if pace >= 10 else 1}f} tokens/s" if snapshot.written else ""
     worked = f" · {seconds(snapshot.seconds)} of the model's time" if snapshot.seconds else ""
     how_far = f"{snapshot.written:,} of at most {count(snapshot.most, 'token')} written{rate}{worked}"
     if snapshot.finished:
@@ -58,6 +71,14 @@ def _status(snapshot: LiveSnapshot) -> None:
             )
         else:
             st.progress(snapshot.read, text=f"{word} · the prompt has gone through {snapshot.read:.0%} of the layers")
+
+
+def _as_uploaded(live: Live, sentence: str) -> str:
+    """A sentence that names files as they were uploaded: their folder here is none of the user's."""
+    for prompt in live.order.prompts:
+        for file in prompt.files:
+            sentence = sentence.replace(str(file), file.name)
+    return sentence
 
 
 def _buttons(row: object, live: Live, snapshot: LiveSnapshot) -> None:
@@ -93,9 +114,11 @@ def _buttons(row: object, live: Live, snapshot: LiveSnapshot) -> None:
     empty = not any(len(trace) for trace in snapshot.traces)
     held = None if at_rest(live, snapshot) else "Pause or stop the run first."
     why_replay = "There is nothing to replay: no token was read." if empty and held is None else held
+    # A key each, as Play and Pause have: a press of Hold that comes after the replay's end must not begin it anew.
     row.button(  # type: ignore[attr-defined]
-        "Hold" if replaying else "Replay", key=key("replaying"), icon=":material/replay:", disabled=why_replay is not None,
-        help=why_replay or "Shows the run again from its first token; the model does not run.", on_click=_replay,
+        "Hold" if replaying else "Replay", key=key("hold" if replaying else "replaying"), icon=":material/replay:",
+        disabled=why_replay is not None,
+        help=why_replay or "Shows the run again from its first token; the model does not run.", on_click=_replay, args=(not replaying,),
     )  # fmt: skip
 
 
@@ -106,7 +129,7 @@ def _slider(row: object, tokens: int, rest: bool) -> int:
         state[key("at")], state[key("length")] = tokens, tokens
         state[key("replay")] = False
     elif state.get(key("replay")):
-        state[key("at")] = min(state.get(key("at"), 0) + max(1, tokens // REPLAY_TICKS), tokens)
+        state[key("at")] = min(state.get(key("at"), 0) + replay_step(tokens, state.get(key("cost"), 0.0)), tokens)
         state[key("replay")] = state[key("at")] < tokens
     state[key("at")] = min(state.get(key("at"), tokens), tokens)
     at = row.slider(  # type: ignore[attr-defined]
@@ -144,11 +167,8 @@ def _settle(live: Live) -> None:
         time.sleep(0.02)
 
 
-def _replay() -> None:
+def _replay(on: bool) -> None:
     state = st.session_state
-    if state.get(key("replay")):
-        state[key("replay")] = False
-        return
-    state[key("replay")] = True
-    if state.get(key("at"), 0) >= state.get(key("length"), 0):
+    state[key("replay")] = on
+    if on and state.get(key("at"), 0) >= state.get(key("length"), 0):
         state[key("at")] = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from workbench.analysis.curves import balance_points, pooled
+from workbench.analysis.curves_captures import balance_points, pooled
 from workbench.analysis.load import heatmap_table
 from workbench.analysis.tables import BalanceTable, HeatmapTable
 from workbench.capture import Capture

@@ -15,13 +15,9 @@ from pages.parts.runs import balance_of, capture_at, captures_of, heatmap_at, sh
 from pages.parts.selection import key
 from pages.parts.words import count, plain
 from workbench import session
-from workbench.analysis.curves import (
-    CurvesTable,
-    balance_curves,
-    joined,
-    metric_curves,
-    saturation_curves,
-)
+from workbench.analysis.curves import CurvesTable, joined
+from workbench.analysis.curves_captures import balance_curves, saturation_curves
+from workbench.analysis.curves_metrics import metric_curves
 from workbench.analysis.load import BALANCE_MEASURES
 from workbench.analysis.select import groups_with_tokens, key_sites
 from workbench.analysis.words import site_title

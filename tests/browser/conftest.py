@@ -21,6 +21,25 @@ from tests.capture_factory import make_capture
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WAIT = 60_000  # milliseconds; a bound for a broken build
+# Notes when the page last asked the server for something, when a run of the script last ended, and since when a test waits.
+LISTEN = """() => {
+    if (window.__heard) { window.__heard.since = performance.now(); return; }
+    window.__heard = {asked: -1, answered: 0, since: performance.now()};
+    const send = WebSocket.prototype.send;
+    WebSocket.prototype.send = function (...all) { window.__heard.asked = performance.now(); return send.apply(this, all); };
+    new MutationObserver(() => {
+        if (document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === "notRunning")
+            window.__heard.answered = performance.now();
+    }).observe(document, {subtree: true, attributeFilter: ["data-test-script-state"]});
+}"""
+# A wish that no run answers (the address for an upload) is given 3 seconds, a page that asks again and again, as while a job
+# runs, 10. A skeleton stands where code is still being loaded.
+QUIET = """() => {
+    const {asked, answered, since} = window.__heard ?? {asked: -1, answered: 0, since: performance.now()}, now = performance.now();
+    return document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === "notRunning"
+        && (answered > asked || now - asked > 3000 || now - since > 10000)
+        && !document.querySelector('[data-testid="stSkeleton"]');
+}"""
 
 
 @dataclass
@@ -49,12 +68,12 @@ class Server:
         return any("torch" in Path(entry.path).name for entry in psutil.Process(self.process.pid).memory_maps())
 
 
-def start_server(home: Path, log: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start `streamlit run app.py` on a free port and wait until it answers."""
+def start_server(home: Path, log: Path, app: str = "app.py") -> tuple[subprocess.Popen[bytes], str]:
+    """Start `streamlit run` with an app on a free port and wait until it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    command = [sys.executable, "-m", "streamlit", "run", app, "--server.port", str(port)]
     environment = os.environ | {"WORKBENCH_HOME": str(home), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with log.open("wb") as sink:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT)
@@ -149,8 +168,9 @@ def _note(server: Server, url: str) -> None:
 
 
 def settle(page: Any) -> None:
-    """Wait until the script has run and its elements stand."""
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    """Wait until every change has been answered, the script has run, and its elements stand, those too that load when first shown."""
+    page.evaluate(LISTEN)
+    page.wait_for_function(QUIET)
     page.wait_for_selector("h1")
     page.wait_for_timeout(300)
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    page.wait_for_function(QUIET)

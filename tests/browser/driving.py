@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from tests.browser.conftest import WAIT, Server, settle
 
 STARTS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "html": b"<!doctype html>", "parquet": b"PAR1", "zip": b"PK"}  # fmt: skip
+TRIES = (3_000, 5_000, 10_000, WAIT)  # milliseconds that a press may take to be seen before it is made again
 
 
 def exceptions(page: Any) -> int:
@@ -35,32 +37,61 @@ def options_of(page: Any, label: str) -> list[str]:
     """The options of a box, which stays as it was."""
     _open(page, label)
     found = page.get_by_role("option").all_inner_texts()
-    page.keyboard.press("Escape")
-    page.get_by_role("option").first.wait_for(state="detached")
+    _close(page)
     return [one.strip() for one in found]
 
 
 def _open(page: Any, label: str) -> None:
-    box(page, label).focus()
-    page.keyboard.press("ArrowDown")
-    page.get_by_role("option").first.wait_for()
+    """Open the list of a box: by key and by hand in turn, again where the page moved and a try was lost."""
+    from playwright.sync_api import TimeoutError as TooLong
+
+    where, options = box(page, label), page.get_by_role("option")
+    for turn, patience in enumerate(TRIES):
+        try:
+            if turn % 2 == 0:
+                where.focus(timeout=patience)
+                where.press("ArrowDown", timeout=patience)
+            else:
+                where.click(timeout=patience)
+            options.first.wait_for(timeout=patience)
+            return
+        except TooLong:
+            if patience == TRIES[-1]:
+                raise AssertionError(f"the list of “{label}” did not open: {_condition(where)}") from None
+        _close(page)
+        settle(page)
+
+
+def _close(page: Any) -> None:
+    """Close a list that is open; without effect where none is."""
+    if page.get_by_role("option").count():
+        page.keyboard.press("Escape")
+        page.get_by_role("option").first.wait_for(state="detached")
+
+
+def _condition(where: Any) -> str:
+    """How a box stands on the page, for a failure's message."""
+    found = where.evaluate_all(
+        """all => all.map(one => ({disabled: one.disabled, expanded: one.getAttribute("aria-expanded"),
+            focused: document.activeElement === one, shown: one.offsetParent !== null, value: one.value}))"""
+    )
+    return f"{len(found)} of that name, {found}"
 
 
 def choose(page: Any, label: str, option: str) -> None:
     """Pick an option of a box, and wait until the page stands; a list that closes because the page moved is opened again."""
     from playwright.sync_api import TimeoutError as TooLong
 
-    for patience in (10_000, WAIT):
+    for patience in TRIES:
         _open(page, label)
         try:
             page.get_by_role("option", name=option, exact=True).first.click(timeout=patience)
             break
         except TooLong:
-            if patience == WAIT:
+            if patience == TRIES[-1]:
                 raise
     page.wait_for_timeout(150)
-    if page.get_by_role("option").count():  # a list of several stays open, and hides the page behind it
-        page.keyboard.press("Escape")
+    _close(page)  # a list of several stays open, and hides the page behind it
     settle(page)
     assert exceptions(page) == 0, (label, option)
 
@@ -74,46 +105,73 @@ def choose_other(page: Any, label: str) -> str:
 
 def switch(page: Any, label: str) -> None:
     """Turn a toggle."""
-    page.locator('[data-testid="stCheckbox"]', has_text=label).first.locator("label").click()
-    page.wait_for_timeout(150)
-    settle(page)
+    toggle = page.locator('[data-testid="stCheckbox"]', has_text=label).first
+    before = toggle.locator("input").is_checked()
+    _until(
+        page, toggle.locator("label").click, lambda: toggle.locator("input").is_checked() != before, f"“{label}” stays as it was"
+    )  # fmt: skip
     assert exceptions(page) == 0, label
 
 
 def fill(page: Any, label: str, text: str) -> None:
     """Type into a field, and leave it."""
-    field = page.get_by_label(label, exact=True).first
-    field.fill(text)
-    field.press("Tab")
-    page.wait_for_timeout(150)
-    settle(page)
+    _type(page, page.get_by_label(label, exact=True).first, text, "Tab")
 
 
 def number(page: Any, label: str, value: int) -> None:
     """Type into a field of numbers."""
-    field = page.get_by_role("spinbutton", name=label, exact=True)
-    field.fill(str(value))
-    field.press("Enter")
-    page.wait_for_timeout(150)
-    settle(page)
+    _type(page, page.get_by_role("spinbutton", name=label, exact=True), str(value), "Enter")
     assert exceptions(page) == 0, label
 
 
+def _type(page: Any, field: Any, text: str, leave: str) -> None:
+    """Type, and hand over by a key; the field holds the text once the page has taken it."""
+
+    def typed() -> None:
+        field.fill(text)
+        field.press(leave)
+
+    _until(page, typed, lambda: field.input_value() == text, f"{text!r} was typed and is not there")
+
+
+def _until(page: Any, act: Callable[[], None], seen: Callable[[], bool], otherwise: str) -> None:
+    """Use a control until its effect is seen: where the page moves at the same moment, a press or a word can be lost."""
+    for _ in TRIES:
+        act()
+        page.wait_for_timeout(150)
+        settle(page)
+        if seen():
+            return
+    raise AssertionError(otherwise)
+
+
 def slide(page: Any, label: str, key: str = "ArrowLeft") -> None:
-    """Move a slider by one step."""
+    """Move a slider by a key; again where the press was lost."""
     knob = page.locator('[data-testid="stSlider"]', has_text=label).first.get_by_role("slider")
-    knob.focus()
-    page.keyboard.press(key)
+    before = _at(knob)
+    for patience in TRIES:
+        knob.focus()
+        knob.press(key)
+        end = time.monotonic() + patience / 1000
+        while _at(knob) == before and time.monotonic() < end:
+            page.wait_for_timeout(50)
+        if _at(knob) != before:
+            break
+    assert _at(knob) != before, f"“{label}” stays at {before} when {key} is pressed"
     page.wait_for_timeout(300)
     settle(page)
     assert exceptions(page) == 0, label
 
 
+def _at(knob: Any) -> str:
+    """The number at which a slider stands, as text."""
+    return str(knob.evaluate("one => one.getAttribute('aria-valuenow') ?? one.value"))
+
+
 def pick(page: Any, name: str) -> None:
     """Choose among buttons that stand in a row."""
-    page.get_by_role("radio", name=name, exact=True).last.click()
-    page.wait_for_timeout(200)
-    settle(page)
+    button = page.get_by_role("radio", name=name, exact=True).last
+    _until(page, button.click, button.is_checked, f"“{name}” was not chosen")
     assert exceptions(page) == 0, name
 
 
@@ -124,9 +182,8 @@ def press(page: Any, name: str) -> None:
 
 
 def tab(page: Any, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
-    page.wait_for_timeout(200)
-    settle(page)
+    label = page.get_by_role("tab", name=name, exact=True)
+    _until(page, label.click, lambda: label.get_attribute("aria-selected") == "true", f"“{name}” was not opened")
     assert exceptions(page) == 0, name
 
 

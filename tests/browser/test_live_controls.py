@@ -1,4 +1,4 @@
-"""Live: a shipped picture read, and two prompts side by side."""
+"""Live: a run held, stepped, replayed and kept; a shipped picture read; two prompts side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ import pandas as pd
 import pytest
 
 from tests.browser.conftest import settle, start_server
-from tests.browser.driving import choose, download, exceptions, fill, number, press, switch, wait_for_text
+from tests.browser.driving import (
+    choose,
+    download,
+    exceptions,
+    fill,
+    number,
+    press,
+    slide,
+    switch,
+    wait_for_chart,
+    wait_for_text,
+)
 from workbench.models import embedded_models
 
 pytestmark = [
@@ -44,6 +55,56 @@ def open_tab(chromium: Any, address: str) -> Any:
     page.goto(address)
     settle(page)
     return page
+
+
+def shown(page: Any) -> int:
+    """Tokens that stand on the page."""
+    return int(page.locator(".strip .tok").count())
+
+
+def test_held_stepped_replayed_and_kept(chromium: Any, url: str) -> None:
+    page = open_tab(chromium, f"{url}/{ADDRESS}")
+    page.get_by_role("button", name="Read and write").click()
+    page.locator(".strip .tok.written >> nth=8").wait_for()
+    # Held: the model computes nothing, and a step is one token.
+    press(page, "Pause")
+    page.get_by_text("Paused ·").first.wait_for()
+    settle(page)
+    held = shown(page)
+    page.wait_for_timeout(1_500)
+    assert shown(page) == held
+    press(page, "Step")
+    page.locator(f".strip .tok >> nth={held}").wait_for()
+    assert shown(page) == held + 1
+    press(page, "Play")
+    page.locator(f".strip .tok >> nth={held + 3}").wait_for()
+    # Stopped before its 300 tokens; the replay begins at the first one, and is held on its way.
+    press(page, "Stop")
+    page.get_by_text("Stopped ·").first.wait_for()
+    settle(page)
+    whole = shown(page)
+    page.get_by_role("button", name="Replay", exact=True).click()
+    page.get_by_role("button", name="Hold", exact=True).click()
+    page.get_by_role("button", name="Replay", exact=True).wait_for()
+    settle(page)
+    early = shown(page)
+    assert early < whole
+    page.wait_for_timeout(1_500)
+    assert shown(page) == early
+    slide(page, "Tokens shown", "End")
+    page.locator(f".strip .tok >> nth={whole - 1}").wait_for()
+    slide(page, "Tokens shown", "ArrowLeft")
+    page.locator(f".strip .tok >> nth={whole - 1}").wait_for(state="detached")
+    assert shown(page) == whole - 1
+    # What is kept is the whole run, and Routing opens it.
+    fill(page, "Name of the capture", "held and stepped")
+    press(page, "Keep as a capture")
+    page.get_by_text("Kept as").first.wait_for()
+    press(page, "See its routing")
+    page.wait_for_url("**/routing?**capture=**")
+    wait_for_chart(page)
+    assert "held-and-stepped" in page.locator("[data-testid=stSidebar]").inner_text() and exceptions(page) == 0
+    page.context.close()
 
 
 def test_a_shipped_picture_is_read(chromium: Any, url: str) -> None:

@@ -117,8 +117,13 @@ def test_a_change_of_my_own_from_form_to_files_and_a_reload(chromium: Any, url: 
     number(page, "Tokens to write", 5)
     switch(page, "Draw tokens")
     press(page, "Try it")
+    force = page.get_by_label("Force", exact=True)
+    force.press("End")
+    force.press_sequentially(" text_0_mlp")  # and the field is not left
     wait_for_text(page, "Written with and without", LONG)
     settle(page)
+    # The form has moved down; what was being typed, and the cursor, stay.
+    assert force.input_value() == "text_1_mlp:3 text_0_mlp" and force.evaluate("one => one === document.activeElement")
     found = answer(page)
     main = page.locator("[data-testid=stMain]").inner_text()
     assert "muted: text_0_mlp:0-1 · forced: text_1_mlp:3 · 1 expert a token" in main and "<b>cat</b>" in main

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from tests.capture_factory import make_capture
-from workbench.analysis.curves import CurvesTable, balance_curves, balance_points, joined, metric_curves
+from workbench.analysis.curves import CurvesTable, joined
+from workbench.analysis.curves_captures import balance_curves, balance_points
+from workbench.analysis.curves_metrics import metric_curves
 from workbench.analysis.load import heatmap_table
 from workbench.analysis.map_features import expert_features, token_features
 from workbench.analysis.projection import MapTable, pca_map, umap_map

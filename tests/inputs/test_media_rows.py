@@ -88,5 +88,6 @@ def test_broken_media(tmp_path: Path, name: str, words: str) -> None:
     pytest.importorskip("av")
     (tmp_path / name).write_bytes(b"nothing of the kind")
     read_documents([tmp_path / name])  # decoded when it is run
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=words) as fault:
         open_sound(tmp_path / name, 16_000) if name.endswith("wav") else open_clip(tmp_path / name)
+    assert str(fault.value).count(name) == 1 and "Errno" not in str(fault.value)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import save_model
-from workbench import live_runs
+from workbench import live_models
 from workbench.live.prompt import Prompt
 from workbench.live.sampling import Sampling
 from workbench.live_runs import Live, LiveRuns, Order
@@ -90,7 +90,7 @@ def test_not_enough_memory_is_refused_before_anything_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("workbench.models.memory.available_memory", lambda device: 1000)
-    monkeypatch.setattr(live_runs, "load_model", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.setattr(live_models, "load_model", lambda *_, **__: pytest.fail("it was loaded"))
     failed = LiveRuns().start(order(tiny_folder)).wait(WAIT)
     assert failed.state == "failed" and "choose a smaller model" in (failed.error or "")
 
@@ -100,8 +100,8 @@ def test_a_model_is_loaded_once_and_lent_to_one_run_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loads: list[str] = []
-    whole = live_runs.load_model
-    monkeypatch.setattr(live_runs, "load_model", lambda *a, **k: (loads.append("load"), whole(*a, **k))[1])
+    whole = live_models.load_model
+    monkeypatch.setattr(live_models, "load_model", lambda *a, **k: (loads.append("load"), whole(*a, **k))[1])
     runs = LiveRuns()
     first = runs.start(order(tiny_folder, paused=True))
     until(lambda: first.control.holding)
@@ -118,14 +118,14 @@ def test_a_model_is_loaded_once_and_lent_to_one_run_at_a_time(
 
 def test_no_more_models_than_allowed(tiny_folder: Path, other_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[weakref.ref[Any]] = []
-    whole = live_runs.load_model
+    whole = live_models.load_model
 
     def noted(*arguments: Any, **more: Any) -> Any:
         loaded = whole(*arguments, **more)
         alive.append(weakref.ref(loaded.model))
         return loaded
 
-    monkeypatch.setattr(live_runs, "load_model", noted)
+    monkeypatch.setattr(live_models, "load_model", noted)
     runs = LiveRuns(max_models=1)
     first = runs.start(order(tiny_folder, paused=True))
     until(lambda: first.control.holding)
@@ -147,7 +147,7 @@ def test_a_forgotten_paused_run_gives_way(
     runs = LiveRuns()
     first = runs.start(order(tiny_folder, paused=True))
     until(lambda: first.control.holding)
-    monkeypatch.setattr(live_runs, "GIVE_WAY_SECONDS", -1.0)
+    monkeypatch.setattr(live_models, "GIVE_WAY_SECONDS", -1.0)
     assert runs.start(order(tiny_folder)).wait(WAIT).state == "done"
     assert first.wait(WAIT).state == "stopped"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.parts.live_player import tick_of
+from pages.parts.live_player import REPLAY_SECONDS, replay_step, replay_tick_of, tick_of
 from tests.pages.conftest import ROOT, Dashboard
 from tests.tiny_model import save_model
 from workbench import session
@@ -168,11 +168,16 @@ def test_going_back_and_replay(dashboard: Dashboard, words: Words) -> None:
     assert not app.exception and charts(app) == ["live.map.0"]
     app.slider(key="live.at").set_value(tokens).run()
     app.button(key="live.replaying").click().run()
+    app.button(key="live.hold").click().run()
+    held = app.slider(key="live.at").value
+    app.run()
+    assert app.slider(key="live.at").value == held < tokens
+    app.button(key="live.replaying").click().run()
     seen = [app.slider(key="live.at").value]
     for _ in range(tokens + 3):
         app.run()
         seen.append(app.slider(key="live.at").value)
-    assert seen == sorted(seen) and seen[0] <= 2 and seen[-1] == tokens
+    assert seen == sorted(seen) and seen[0] <= held + 2 * replay_step(tokens, 9.0) and seen[-1] == tokens
     assert app.button(key="live.replaying").label == "Replay"
 
 
@@ -264,6 +269,16 @@ def test_a_picture_is_refused_by_a_model_of_text_and_the_upload_is_gone(dashboar
     assert not folder.exists()
 
 
+def test_a_broken_clip_is_named_as_it_was_uploaded(dashboard: Dashboard) -> None:
+    pytest.importorskip("av")
+    app = dashboard.open("live")
+    app.file_uploader(key="live.files.a").upload("walk.mp4", b"nothing of the kind", "video/mp4").run()
+    live = begin(app)
+    assert finish(app, live).state == "failed"
+    said = app.error[0].value.replace("\\", "")
+    assert said.startswith("'walk.mp4' is no clip that can be read") and said.count("walk.mp4") == 1
+
+
 def test_link_to_a_run_that_is_gone(dashboard: Dashboard, words: Words) -> None:
     app = dashboard.open("live", run="0123abcd")
     assert not app.exception and "no longer held" in words(app) and not app.button(key="live.start").disabled
@@ -283,3 +298,9 @@ def test_two_tabs_each_keep_their_own_run(dashboard: Dashboard) -> None:
 @pytest.mark.parametrize(("cost", "tick"), [(0.0, 0.5), (0.025, 0.5), (0.03, 1.0), (0.09, 2.0), (9.0, 2.0)])
 def test_slow_drawing_is_done_less_often(cost: float, tick: float) -> None:
     assert tick_of(cost) == tick
+
+
+@pytest.mark.parametrize(("cost", "tick"), [(0.0, 0.25), (0.125, 0.25), (0.13, 0.5), (0.5, 1.0), (9.0, 1.0)])
+def test_a_replay_of_slow_pictures_shows_fewer_in_the_same_time(cost: float, tick: float) -> None:
+    assert replay_tick_of(cost) == tick and replay_step(3, cost) == 1
+    assert 6000 / replay_step(6000, cost) * tick == pytest.approx(REPLAY_SECONDS)

@@ -189,9 +189,24 @@ def test_trainer_and_its_resumption(tmp_path: Path) -> None:
     assert list(run.metrics["loss"].dropna().index) == list(range(1, 9)) and run.metrics["loss"].max() < 50
     assert [step for step, _ in run.captures] == [0, 3, 4, 6, 8]
     assert set(run.metrics["eval/loss"].dropna().index) == {2, 4, 6, 8}
-    assert {"lr", "grad_norm"} <= set(run.metrics.columns) and "train_runtime" not in run.metrics
+    assert set(run.metrics.columns) == {
+        "loss",
+        "eval/loss",
+        "eval/loss/fixed",
+        "lr",
+        "grad_norm",
+    }  # no timings, no totals
     assert run.info.state == "finished" and run.info.total_steps == 8
     assert run.info.training["by"] == "transformers.Trainer" and str(tmp_path) not in run.info.model_dump_json()
+
+
+def test_several_evaluation_sets_are_parts_of_one_loss(tmp_path: Path) -> None:
+    training = trainer(tmp_path / "out", tiny_model(), RoutingCallback(tmp_path / "run"), 2)
+    training.eval_dataset = {"text": Rows(), "code_de": Rows()}
+    training.train()
+    assert set(read_run(tmp_path / "run").metrics.columns) == {
+        "loss", "lr", "grad_norm", "eval/loss/text", "eval/loss/code_de"
+    }  # fmt: skip
 
 
 def test_trainer_that_starts_anew_in_the_folder_of_a_run_is_refused(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ STRIP_CSS = """
 .strip .tok.written { border-bottom: 2px solid currentColor; }
 .strip .tok.waiting { opacity: 0.6; border-bottom-style: dotted; }
 .strip .tok.special { font-style: italic; opacity: 0.75; }
-.strip .tok.picked { outline: 2px solid currentColor; font-weight: 700; }
+.strip .tok.picked { outline: 2px solid currentColor; margin: 0 3px; font-weight: 700; }
 .strip sub { font-size: 0.6em; opacity: 0.8; margin-left: 0.1em; }
 .legend { font-size: 0.8rem; line-height: 1.9; opacity: 0.95; }
 .legend .chip { border-radius: 3px; padding: 0.1em 0.45em; margin-right: 0.5em; white-space: nowrap; }

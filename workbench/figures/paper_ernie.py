@@ -269,10 +269,12 @@ def overlap_caption(beside: BesideReport) -> str:
         if np.isfinite(beside.rank_correlation)
         else _whose(beside)
     )
-    return (
-        "IoU of the quarter of the experts that two groups use most: above as the ERNIE 5.0 report prints it (Figure 9), below in this "
-        f"capture; {rho}; the chance level is not in the report, and an untrained model shows part of such a pattern too; {_NOT}."
+    where = (
+        "as the ERNIE 5.0 report prints it (Figure 9); this capture has no two groups with tokens to compare"
+        if beside.overlap is None
+        else "above as the ERNIE 5.0 report prints it (Figure 9), below in this capture"
     )
+    return f"IoU of the quarter of the experts that two groups use most: {where}; {rho}; the chance level is not in the report, and an untrained model shows part of such a pattern too; {_NOT}."
 
 
 def balance_caption(beside: BesideReport) -> str:

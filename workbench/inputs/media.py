@@ -81,12 +81,17 @@ def open_sound(path: Path, rate: int) -> np.ndarray:
                 chunks.append(part.to_ndarray().reshape(-1))
     except (av.FFmpegError, OSError, ValueError) as fault:
         raise InputError(
-            f"'{path}' is no sound that can be read ({reason(fault)}): save it again as wav or flac."
+            f"'{path}' is no sound that can be read ({_why(fault)}): save it again as wav or flac."
         ) from fault
     sound = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     if not sound.size:
         raise InputError(f"'{path}' holds no sample of sound: leave it out.")
     return sound.astype(np.float32)
+
+
+def _why(fault: Exception) -> str:
+    """What a decoder says, without the number of the error and the path, which stands in the sentence round it."""
+    return getattr(fault, "strerror", None) or reason(fault)
 
 
 def open_clip(path: Path, frames: int = CLIP_FRAMES) -> np.ndarray:
@@ -111,7 +116,7 @@ def open_clip(path: Path, frames: int = CLIP_FRAMES) -> np.ndarray:
                 if number in wanted
             ]
     except (av.FFmpegError, OSError, ValueError) as fault:
-        raise InputError(f"'{path}' is no clip that can be read ({reason(fault)}): save it again as mp4.") from fault
+        raise InputError(f"'{path}' is no clip that can be read ({_why(fault)}): save it again as mp4.") from fault
     if not kept:
         raise InputError(f"'{path}' holds no frame: leave it out.")
     return np.stack(kept)

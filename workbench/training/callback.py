@@ -8,6 +8,7 @@ on with the run in the folder: what was logged after that checkpoint is void.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,16 @@ NAMES = {
     "learning_rate": "lr",
     "num_input_tokens_seen": "tokens",
 }
-# Sums over a whole run, logged once at its end: no point of a curve.
-_TOTALS = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss")
+# Sums over a whole run, logged once at its end, and how fast things went: no points of a curve.
+_LEFT_OUT = re.compile(r"total_flos|train_loss|epoch|.*_runtime|.*_(samples|steps|tokens)_per_second")
+
+
+def name_of(name: str) -> str:
+    """Name in the training log of a number of the Trainer; `eval_PART_loss` is what several evaluation sets give."""
+    part = re.fullmatch(r"eval_(?:(.+)_)?loss", name)
+    if part is not None:
+        return f"eval/loss/{part[1]}" if part[1] else "eval/loss"
+    return NAMES.get(name, name.replace("eval_", "eval/", 1))
 
 
 class RoutingCallback(TrainerCallback):
@@ -73,9 +82,9 @@ class RoutingCallback(TrainerCallback):
         if self.log is None or self.log.writer is None or not logs:
             return
         values = {
-            NAMES.get(name, name.replace("eval_", "eval/", 1)): value
+            name_of(name): value
             for name, value in logs.items()
-            if name not in _TOTALS and isinstance(value, int | float)
+            if not _LEFT_OUT.fullmatch(name) and isinstance(value, int | float)
         }
         if values:
             self.log.writer.metrics(state.global_step, values)
