@@ -24,7 +24,7 @@ def train(
         typer.Option(
             "--encoder",
             "--backbone",
-            help="What to start from: hub id or folder of a transformers encoder, the folder of a trained model to go on from, or, for uie and metaner, any encoder-decoder.",
+            help="What to start from: hub id or folder of a transformers encoder, the name of shipped weights, the folder of a trained model to go on from, or, for uie and metaner, any encoder-decoder.",
         ),
     ],
     data_root: Annotated[
@@ -139,8 +139,10 @@ def train(
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    from workbench.extract.engines import shipped_or
     from workbench.extract.usm.train.loop import Length
 
+    encoder = shipped_or(encoder)
     length = Length(steps=steps, minutes=minutes, save_minutes=save_minutes)
     common: dict[str, Any] = {
         "device": device, "resume": resume, "progress": not as_json, "notice": lambda name: output.note(f"reading {name}"),

@@ -226,6 +226,12 @@ def engine_spec(name: str) -> EngineSpec:
     return found[name]
 
 
+def shipped_or(model: str) -> str:
+    """The folder of shipped weights with this name; anything else as it is."""
+    found = CHECKPOINTS / model
+    return str(found) if Path(model).name == model and found.is_dir() else model
+
+
 def load_engine(name: str, model: str | None = None, **options: Any) -> Engine:
     """Load an engine.
 
@@ -239,10 +245,10 @@ def load_engine(name: str, model: str | None = None, **options: Any) -> Engine:
     """
     spec = engine_spec(name)
     chosen = model or spec.default_model
-    if chosen is not None and spec.models and (CHECKPOINTS / chosen).is_dir() and Path(chosen).name == chosen:
-        chosen = str(CHECKPOINTS / chosen)
-    elif model is None and spec.missing():
+    if model is None and spec.missing():
         raise EngineError(spec.missing())
+    if chosen is not None and spec.models:
+        chosen = shipped_or(chosen)
     if spec.needs and find_spec(spec.needs) is None:
         raise EngineError(spec.missing())
     load = spec.load

@@ -25,6 +25,9 @@ def model(words: Any) -> CopySeq2Seq:  # noqa: F811
     made = tiny_copy(words)
     torch.manual_seed(1)
     with torch.no_grad():
-        for part in (made.query, made.key, made.write, made.copied):
+        parts = [made.query, made.key, made.write, made.copied]
+        if made.ahead is not None:
+            parts += [made.ahead.look, made.ahead.keys, made.ahead.text, made.ahead.label]
+        for part in parts:
             part.weight.normal_(std=0.5)
     return made

@@ -244,9 +244,9 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(
 
 
 def test_it_learns_what_follows_from_the_words(words: Any, tokens: SelTokens, source: Source, tmp_path: Path) -> None:
-    """260 steps of a tiny model; it then finds people, places and where they work in sentences of the same kind, and what is learnt on them is
+    """400 steps of a tiny model; it then finds people, places and where they work in sentences of the same kind, and what is learnt on them is
     stored with the model."""
-    run(words, tokens, source, tmp_path, length=Length(steps=260))
+    run(words, tokens, source, tmp_path, length=Length(steps=400))
     model, tokenizer = load_copy_model(tmp_path / "model")
     engine = UieEngine(model, tokenizer)
     new = documents(60)[40:]

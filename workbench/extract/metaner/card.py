@@ -10,31 +10,12 @@ from typing import Any
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
 from workbench.extract.fewshot.episodes import SETS as MEASURED
-from workbench.extract.formats.sets import SETS as DATA_SETS
+from workbench.extract.licences import licence_and_part
 from workbench.extract.metaner.engine import MetaNerEngine
-from workbench.extract.usm.train.sources import PLANS
 
 _TASKS = {
     "in context": "episodes in context", "plain": "plain extraction", "hidden in context": "hidden words, in context", "hidden plain": "hidden words",
 }  # fmt: skip
-
-_RESEARCH = "research use"
-# Sets of many types have no licence in the reader's table; these are as stated by their sources (docs/data.md).
-_TYPE_SETS = {
-    "semcor_wordnet": "CC BY 4.0, WordNet and SemCor licences", "masc_wordnet": "CC BY 4.0, WordNet licence", "dart": "MIT", "geneva": "CC BY 3.0",
-    "wtq_silver": "CC BY-SA 4.0", "product_attributes": "Apache-2.0, PAVE part research use", "sgd": "CC BY-SA 4.0", "hwu64_nlu": "CC BY 4.0", "snips": "CC0 1.0",
-    "multidogo": "CDLA-Permissive-1.0", "polyai_spans": "CC BY 4.0", "somesci": "CC BY 4.0", "stackoverflow_ner": "MIT", "sofc_exp": "CC BY 4.0", "matsyn": "MIT",
-    "phee": "MIT", "wlp": "MIT", "bio_mtl": "CC BY 4.0", "tasteset2": "MIT", "inlegalner_dev": "Apache-2.0", "cyner": "MIT", "mams_absa": "Apache-2.0", "skillspan": "MIT",
-}  # fmt: skip
-
-
-def licence_and_part(name: str) -> tuple[str, str]:
-    """Licence of a set as stated, and which part of it is learnt from."""
-    part = ", ".join(PLANS[name].splits)
-    if name not in DATA_SETS:
-        return _TYPE_SETS.get(name, _RESEARCH), f"{part} (by hash)"
-    found = DATA_SETS[name]
-    return found.licence.removeprefix("not stated, "), f"{part} (by hash)" if "all" in found.parts else part
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -129,12 +110,12 @@ def write_card(
         )
     lines += [
         f"| prompts | up to {what['demonstrations']} demonstrations of {what['shown']} pieces, queries of {what['asked']}; types stand under `<typeN>` with a chance of {what['anonymous']:g} |",
-        "", "## Recipe", "", "~~~", _command(what, folder.name),
+        "", "## Recipe", "", "~~~", _command(recipe, minutes_of(run), folder.name),
         f"python -m workbench.extract.metaner.ship --model runs/{folder.name}/model{f' --words-of {words_of}' if words_of else ''} --out {folder.name}", "~~~", "",
         "## What it has not seen", "",
         "No episode comes from wnut17, ncbi_disease, sec_filings, bc5cdr, biored, or the few-shot sets; nor from any text of another set that shares ten words in a row with a "
         f"text of theirs, in whatever part ({facts.get('left_out_as_measured', 0):,} windows of text were left out for that). A test keeps it so. The base was trained on open text, among it the bare texts, "
-        "without annotations, of training parts of all sets.", "",
+        "without annotations, of training parts of annotated sets that may be learnt from (docs/metaner.md, Training, has its command).", "",
         "These sets have types that the few-shot sets ask for, under these or like names; the scores on those types are read with that in mind:", "",
         "| type | sets |", "|---|---|",
     ]  # fmt: skip
@@ -160,8 +141,15 @@ def write_card(
     return {"steps": sums["steps"], "tokens": sums["tokens"], "tasks": sums["tasks"], "loss": sums["loss_last"]}
 
 
-def _command(what: Mapping[str, Any], name: str) -> str:
+def minutes_of(run: Path) -> float | None:
+    """How long a run was told to train; None where steps ended it."""
+    found = json.loads((run / "run.json").read_text(encoding="utf-8"))["training"].get("minutes")
+    return None if found is None else float(found)
+
+
+def _command(recipe: Mapping[str, Any], minutes: float | None, name: str) -> str:
     """The training command, as far as it decides the result."""
+    what = recipe["what"]
     switches = "".join(
         f" {switch}"
         for switch, on in (
@@ -171,7 +159,11 @@ def _command(what: Mapping[str, Any], name: str) -> str:
         if on
     )  # fmt: skip
     texts = " --texts texts" if what.get("texts") else ""
-    return f"workbench train --engine metaner --backbone runs/base/model{texts} --data-root data --documents {what.get('documents')} --out runs/{name}{switches}"
+    length = f" --minutes {minutes:g} --steps 40000" if minutes else ""
+    return (
+        f"workbench train --engine metaner --backbone runs/base/model{texts} --data-root data --documents {what.get('documents')} --out runs/{name}{length} "
+        f"--batch {recipe['batch']} --encoder-rate {recipe['encoder_rate']:g} --head-rate {recipe['decoder_rate']:g} --seed {recipe['seed']}{switches}"
+    )
 
 
 def _measured(results: Sequence[Mapping[str, Any]]) -> list[str]:

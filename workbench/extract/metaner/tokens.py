@@ -132,7 +132,7 @@ def grow(
     fixed = [*old.fixed, *(n for n in (tokens.end, tokens.is_, tokens.stop, tokens.comma) if n not in old.fixed)]
     longest = int(getattr(old.encoder_config(), "max_position_embeddings", 512))
     values |= {
-        "fixed": fixed, "special": sorted({*old.special, tokens.text, tokens.label, tokens.out}), "marked": names, "naming": [tokens.is_, tokens.label], "max_source": min(512, longest),
+        "fixed": fixed, "special": sorted({*old.special, tokens.text, tokens.label, tokens.out}), "marked": names, "naming": [tokens.is_, tokens.label], "apart": None, "ahead": None, "max_source": min(512, longest),
         "eos_token_id": tokens.end, "decoder_start_token_id": tokens.out,
     }  # fmt: skip
     values.pop("model_type", None)

@@ -17,6 +17,9 @@ class CopyConfig(PretrainedConfig):
         special: token numbers that are never copied from the source.
         marked: token numbers that are copied and have a learnt part of their own, because their word embedding says nothing.
         naming: numbers of the marks between span and type and before a label, where spans are named by likeness (`naming`).
+        apart: numbers of the marks before a label of spans, a label of pairs and the text, where labels are read apart (`apart`); None: one string.
+        ahead: numbers of the tokens behind which a label is chosen and a span begins, and width of a link, where labels read apart are chosen by what
+            follows (`ahead`).
         decoder_layers, decoder_heads, decoder_ffn: of the decoder; its width is the encoder's.
         run: how many tokens back a run of copied tokens is followed.
         shapes: whether the shape of words (capitals, digits) is added to the source: for encoders with an uncased vocabulary.
@@ -34,6 +37,8 @@ class CopyConfig(PretrainedConfig):
         special: list[int] | None = None,
         marked: list[int] | None = None,
         naming: list[int] | None = None,
+        apart: list[int] | None = None,
+        ahead: list[int] | None = None,
         decoder_layers: int = 2,
         decoder_heads: int = 12,
         decoder_ffn: int = 1536,
@@ -52,6 +57,8 @@ class CopyConfig(PretrainedConfig):
         self.special = list(special or [])
         self.marked = list(marked or [])
         self.naming = list(naming) if naming else None
+        self.apart = list(apart) if apart else None
+        self.ahead = list(ahead) if ahead else None
         self.decoder_layers = decoder_layers
         self.decoder_heads = decoder_heads
         self.decoder_ffn = decoder_ffn

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, BertModel, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from workbench.extract.seq2seq.ahead import Ahead
+from workbench.extract.seq2seq.apart import Layout, first_position
 from workbench.extract.seq2seq.config import CopyConfig
 from workbench.extract.seq2seq.naming import Naming
 from workbench.extract.seq2seq.pointer import NOWHERE, longest_matches, shares, slot_scores
@@ -68,6 +70,10 @@ class CopyEncoder(nn.Module):
         self.shape = nn.Embedding(len(SHAPES), width) if config.shapes else None
         if self.shape is not None:
             nn.init.zeros_(self.shape.weight)
+        self.apart = config.apart
+        self.kind = nn.Embedding(3, width) if config.apart else None
+        if self.kind is not None:
+            nn.init.zeros_(self.kind.weight)
         special = sorted({*config.fixed, *config.special, *config.marked})
         mark = torch.zeros(config.vocab_size, dtype=torch.long)
         mark[torch.tensor(special, dtype=torch.long)] = torch.arange(1, len(special) + 1)
@@ -88,6 +94,13 @@ class CopyEncoder(nn.Module):
         if self.shape is not None and shape_ids is not None:
             embedded = embedded + self.shape(shape_ids)
         options = {name: options[name] for name in ("output_attentions", "output_hidden_states") if options.get(name)}
+        if self.kind is not None and self.apart is not None:
+            layout = Layout.of(input_ids, self.apart)
+            embedded = embedded + self.kind(layout.kinds)
+            seen = layout.seen(torch.ones_like(input_ids) if attention_mask is None else attention_mask)
+            mask = torch.zeros(seen.shape, dtype=embedded.dtype, device=seen.device)
+            attention_mask = mask.masked_fill(~seen, torch.finfo(embedded.dtype).min)[:, None]
+            options["position_ids"] = layout.positions + first_position(self.model)
         out = self.model(inputs_embeds=embedded, attention_mask=attention_mask, **options)
         return CopySource(out.last_hidden_state, out.get("hidden_states"), out.get("attentions"), input_ids)  # type: ignore[arg-type]
 
@@ -120,6 +133,7 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
         self.write = nn.Linear(width, len(config.fixed))
         self.gain = nn.Parameter(torch.full((config.run + 1,), START_GAIN))
         self.naming = Naming(width, *config.naming) if config.naming else None
+        self.ahead = Ahead(width, *config.ahead) if config.ahead else None
         nn.init.zeros_(self.copied.weight)
         for part in (self.query, self.key, self.write):
             nn.init.normal_(part.weight, std=0.02)
@@ -183,9 +197,10 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
         named = None
         if self.naming is not None:
             centred = self.naming.centred(states, attention_mask)
-            said = nn.functional.pad(share @ centred, (0, 0, 1 - before, 0))[:, :count]
+            said = _before(share, before, count) @ centred
             keys = self.naming.keys(centred, self.encoder.embed(source), source)
             named = self.naming.queries(said, decoder_input_ids) @ keys.transpose(1, 2)
+        said_at = _before(share, before, count)
         runs, longest, share = (part[:, before:] for part in (runs, longest, share))  # [B, T, S]
         embedded = self.encoder.embed(decoder_input_ids) + self.copied(share @ states)
         out = self.decoder(
@@ -196,7 +211,22 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             **options,
         )
-        return slot_scores(self, out.last_hidden_state, self.key(states), runs, longest, there[:, None], named), out
+        keys = self.pointer_keys(states, source)
+        if self.ahead is not None:
+            sight = self.ahead.sight(states, Layout.of(source, self.config.apart), there)
+            named = self.ahead(out.last_hidden_state, decoder_input_ids, sight, said_at)
+        return slot_scores(self, out.last_hidden_state, keys, runs, longest, there[:, None], named), out
+
+    def pointer_keys(self, states: Tensor, source: Tensor) -> Tensor:
+        """What the pointer looks for at each place of the source, [B, S, D]; a label read apart has the mean of its states.
+
+        Args:
+            states: of the encoder, [B, S, D]. source: [B, S].
+        """
+        made: Tensor = self.key(
+            states if self.config.apart is None else Layout.of(source, self.config.apart).pooled(states)
+        )
+        return made
 
     def forward(
         self,
@@ -280,6 +310,11 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
         counted = (labels != IGNORED) & right.any(-1)
         wanted = slots.masked_fill(~right, NOWHERE).logsumexp(-1)
         return torch.where(counted, slots.logsumexp(-1) - wanted, 0.0)
+
+
+def _before(share: Tensor, before: int, count: int) -> Tensor:
+    """What places have in the token before each of the last ones, [B, T, S]; nothing before the first token of all."""
+    return nn.functional.pad(share, (0, 0, 1 - before, 0))[:, :count]
 
 
 def run_lengths(prefix: Tensor, source: Tensor, there: Tensor, most: int, last: int) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
 from workbench.extract.seq2seq.causal import PromptModel, is_causal
@@ -12,6 +14,8 @@ from workbench.extract.seq2seq.lora import merged
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.tokens import add_tokens
 from workbench.extract.seq2seq.weights import is_copy_model, load_copy_model, new_copy_model, save_copy_model
+from workbench.extract.usm.config import LINKS
+from workbench.extract.usm.model import UsmModel
 from workbench.extract.usm.weights import CONFIG
 from workbench.extract.usm.weights import load_model as load_usm
 
@@ -34,8 +38,8 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
         return load_copy_model(folder, device)
     if (folder / CONFIG).is_file() and '"model_type": "usm"' in (folder / CONFIG).read_text(encoding="utf-8"):
         usm, tokenizer = load_usm(folder)
-        shape = usm.shape.weight.data if usm.config.shapes else None
-        made = new_copy_model(usm.encoder, tokenizer, shape, shapes=usm.config.shapes, **choices)
+        made = new_copy_model(usm.encoder, tokenizer, shapes=usm.config.shapes, **choices)
+        take_over(made, usm)
         return made.to(device), tokenizer  # type: ignore[arg-type]
     try:
         config = AutoConfig.from_pretrained(start)
@@ -59,6 +63,22 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
         return (PromptModel(model) if causal else model).to(device), tokenizer
     uncased = _ids(tokenizer, "A") == _ids(tokenizer, "a")
     return new_copy_model(model, tokenizer, shapes=uncased, **choices).to(device), tokenizer  # type: ignore[arg-type]
+
+
+def take_over(model: CopySeq2Seq, usm: UsmModel) -> None:
+    """Start from what a USM model has beside its encoder: shapes of words, kinds of places, and the link from a label to the first piece of a span."""
+    size, link = usm.config.head_size, LINKS.index("L2H")
+    with torch.no_grad():
+        if model.encoder.shape is not None:
+            model.encoder.shape.weight.copy_(usm.shape.weight)
+        if model.encoder.kind is not None:
+            model.encoder.kind.weight.copy_(usm.kind.weight)
+        if model.ahead is not None and model.ahead.size == size:
+            for mine, theirs, number in ((model.ahead.text, usm.token_sides, 6), (model.ahead.label, usm.label_sides, 0)):  # fmt: skip
+                rows = slice(number * size, (number + 1) * size)
+                mine.weight.copy_(theirs.weight[rows])
+                mine.bias.copy_(theirs.bias[rows])
+            model.ahead.bias.copy_(usm.bias[link])
 
 
 def load_writer(model: str, device: str, who: str, causal: bool = False) -> tuple[Any, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
+from workbench.extract.seq2seq.apart import takes_layout
 from workbench.extract.seq2seq.config import CopyConfig
 from workbench.extract.seq2seq.model import CopySeq2Seq, warm_start
 from workbench.extract.seq2seq.tokens import SelTokens, add_tokens
@@ -28,6 +29,7 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _BESIDE = ("vocab.txt", "special_tokens_map.json", "added_tokens.json", "merges.txt", "vocab.json")
 
 
+LINK = 64  # width of the link that a label is chosen by, as in USM
 WORDS = "words"  # key of the configuration: where word embeddings are that this folder does not hold
 
 
@@ -43,12 +45,11 @@ def _type_of(folder: Path) -> str:
         return ""
 
 
-def new_copy_model(encoder: Any, tokenizer: Any, shape: Any = None, **choices: Any) -> CopySeq2Seq:
+def new_copy_model(encoder: Any, tokenizer: Any, **choices: Any) -> CopySeq2Seq:
     """A copying model on an encoder, its decoder started from the encoder's layers where that is possible.
 
     Args:
         encoder: a transformers encoder. tokenizer: gets the special tokens it lacks.
-        shape: weights of a word-shape embedding to start from.
         choices: fields of `CopyConfig`; `fixed` adds to the structure tokens.
 
     Raises:
@@ -74,19 +75,34 @@ def new_copy_model(encoder: Any, tokenizer: Any, shape: Any = None, **choices: A
     ]
     fixed += [number for number in choices.pop("fixed", ()) if number not in fixed]
     longest = int(getattr(encoder.config, "max_position_embeddings", 512))
+    apart = takes_layout(encoder)
     config = CopyConfig(
         **{
             "encoder": values, "vocab_size": len(tokenizer), "fixed": fixed, "special": sorted(tokens.special), "decoder_heads": heads,
             "decoder_ffn": int(getattr(encoder.config, "intermediate_size", 4 * encoder.config.hidden_size)),
+            "apart": [tokens.spot, tokens.asoc, tokens.text] if apart else None, "ahead": [tokens.open, tokens.colon, LINK] if apart else None,
             "max_source": min(384, longest), "pad_token_id": tokens.pad, "eos_token_id": tokens.eos, "decoder_start_token_id": tokens.pad,
             **choices,
         }
     )  # fmt: skip
     model = CopySeq2Seq(config, encoder)
     warm_start(model)
-    if shape is not None and model.encoder.shape is not None:
-        model.encoder.shape.weight.data.copy_(shape)
+    if config.apart:
+        open_as_before(model, tokenizer)
     return model
+
+
+def open_as_before(model: CopySeq2Seq, tokenizer: Any) -> None:
+    """Let the marks before labels and text be to the encoder what its own first token is, so that it reads each as it read a text."""
+    first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    if first is None or model.config.apart is None:
+        return
+    words: Any = model.get_input_embeddings().weight
+    encoder = model.encoder
+    with torch.no_grad():
+        for number in model.config.apart:
+            encoder.marks.weight[encoder.mark[number]] = words[first] - words[number]
+        encoder.marks.weight[encoder.mark[model.config.eos_token_id]] = 0
 
 
 def save_copy_model(

@@ -20,13 +20,13 @@ from workbench.capture.errors import WorkbenchError, reason
 from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate.published import published
 from workbench.extract.evaluate.stored import Figure, read_stored
-from workbench.extract.metaner.card import licence_and_part
+from workbench.extract.licences import RESEARCH, licence_and_part
 from workbench.extract.state import read_state
 from workbench.extract.usm.experiments import table
 from workbench.extract.usm.train.sources import KEPT_BACK, PLANS
 
 MOST_BYTES = 30 * 10**6
-RESEARCH = "research use"
+SHIPPED = ("usm-mini",)  # models of ours that a base may start from
 TITLES = {"relation strict": "relation strict", "event trigger": "trigger", "event argument": "argument"}
 
 
@@ -96,6 +96,38 @@ def said_run(folder: Path) -> tuple[dict[str, Any], str]:
     )
 
 
+def recipe_lines(name: str, run: Path, base: Path | None) -> list[str]:
+    """The commands that made a model, with the choices of its runs.
+
+    Raises:
+        ExtractError: a run has no log.
+    """
+    lines = []
+    for folder, engine, start in ((base, "base", "--encoder {}"), (run, "uie", "--backbone runs/base/model")):
+        if folder is None:
+            continue
+        log = read_json(folder / "run.json", "The run")
+        recipe = log["training"]["recipe"]
+        minutes = log["training"].get("minutes")
+        given = start.format(log["model"]["config"].get("start", "HUB_ID_OR_FOLDER"))
+        texts = "--texts texts " if engine == "base" else ""
+        length = f"--minutes {minutes:g} --steps 40000" if minutes else f"--steps {log['total_steps']}"
+        lines.append(
+            f"workbench train --engine {engine} {given} {texts}--data-root data --out runs/{engine} {length} --batch {recipe['batch']} "
+            f"--encoder-rate {recipe['encoder_rate']:g} --head-rate {recipe['decoder_rate']:g} --seed {recipe['seed']}"
+        )
+    lines.append(
+        f"python -m workbench.extract.uie.ship --model runs/uie/model --data-root data --out {name} > ship.json"
+    )
+    lines.append(
+        f"python -m workbench.extract.evaluate.stored --engine uie --model {name} --data-root data --out {name}.json"
+    )
+    lines.append(
+        f"python -m workbench.extract.uie.card --checkpoint {name} --run runs/uie --base runs/base --report ship.json --evaluation {name}.json"
+    )
+    return lines
+
+
 def form_of(report: dict[str, Any]) -> str:
     """How well-formed the outputs on development parts were."""
     made = report.get("outputs") or {}
@@ -118,6 +150,7 @@ def card(
     what = recipe["what"]
     sets: list[str] = what["sets"]
     encoder = config["encoder"]
+    start = read_json(base / "run.json", "The run")["model"]["config"].get("start") if base is not None else None
     errors = report["calibration_error"]
     calibration = "; ".join(
         f"{kind} {e['token probabilities']:.3f}, {e['fitted on the other half']:.3f}" for kind, e in errors.items()
@@ -125,8 +158,10 @@ def card(
     facts = [
         [
             "encoder",
-            f"all-MiniLM-L6-v2 (Apache-2.0): {encoder['model_type'].upper()}, {encoder['num_hidden_layers']} layers, width {encoder['hidden_size']}, uncased; its word embeddings were kept as they are",
+            f"all-MiniLM-L6-v2 (Apache-2.0): {encoder['model_type'].upper()}, {encoder['num_hidden_layers']} layers, width {encoder['hidden_size']}, uncased; its word embeddings were kept as they are"
+            + (f"; training began with the encoder of {start}" if start in SHIPPED else ""),
         ],
+        *([["labels", "each reads itself alone, apart from the text and the others; it is chosen by looking ahead to the span that follows (docs/uie.md)"]] if config.get("ahead") else []),
         ["decoder", f"{config['decoder_layers']} layers with cross-attention; it points at words of its source and has no matrix over the vocabulary"],
         ["parameters", f"{parameters:,}, matrices stored as int8 with a scale a row, {size / 1e6:.1f} MB with the tokenizer"],
         *([["base", f"copying and span tasks on open text: {said_run(base)[1]}"]] if base is not None else []),
@@ -136,6 +171,7 @@ def card(
         ["reading", f"mode \"{report['mode']}\", threshold {report['threshold']:g}, chosen on development parts; calibration error on the other half of these texts, before and after fitting: {calibration}"],
     ]  # fmt: skip
     chosen = report["f1"][report["mode"]]
+    recipe_text = "\n".join(recipe_lines(name, run, base))
     unstated = sum(licence_and_part(name)[0] == RESEARCH for name in sets)
     return f"""---
 license: other
@@ -155,10 +191,7 @@ docs/uie.md). For research and evaluation; see LICENSE.
 ## Recipe
 
 ~~~
-workbench train --engine base --encoder usm-mini --texts texts --data-root data --out runs/base
-workbench train --engine uie --backbone runs/base/model --data-root data --out runs/uie --minutes {(read_json(run / "run.json", "The run").get("training") or {}).get("minutes") or 0:g}
-python -m workbench.extract.uie.ship --model runs/uie/model --data-root data --out {name}
-python -m workbench.extract.uie.card --checkpoint {name} --run runs/uie --base runs/base --report ship.json --evaluation {name}.json
+{recipe_text}
 ~~~
 
 The rate follows time, so a repeated run is like it, not equal to it.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from workbench.extract.errors import EngineError
+from workbench.extract.seq2seq.apart import first_position
 from workbench.extract.usm.batch import Batch
 from workbench.extract.usm.config import UsmConfig
 from workbench.extract.usm.pieces import SHAPES
@@ -66,7 +67,7 @@ class UsmModel(nn.Module):
         for sides in (self.token_sides, self.label_sides):
             nn.init.normal_(sides.weight, std=0.05)
             nn.init.zeros_(sides.bias)
-        self._first_position = _first_position(self.encoder)
+        self._first_position = first_position(self.encoder)
 
     @property
     def device(self) -> torch.device:
@@ -193,13 +194,6 @@ def check_encoder(model: UsmModel) -> None:
         raise EngineError(
             f"USM needs an encoder that keeps to its attention mask, but in {name} a label sees another one: choose one such as BERT, RoBERTa or ModernBERT."
         )
-
-
-def _first_position(encoder: Any) -> int:
-    """RoBERTa and its kin count positions from behind the padding index."""
-    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)
-    return 0 if padding is None else int(padding) + 1
 
 
 def _plain(config: PretrainedConfig) -> dict[str, Any]:
