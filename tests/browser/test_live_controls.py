@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.browser.conftest import settle, start_server
+from tests.browser.conftest import WAIT, settle, start_server
 from tests.browser.driving import (
     choose,
     download,
@@ -34,7 +34,7 @@ pytestmark = [
     ),
 ]
 LONG = 600_000  # milliseconds: torch and the model load in the first run; a bound for a broken build
-ADDRESS = "live?model=omni-mini&new=300&temperature=0"
+ADDRESS = "live?model=omni-mini&new=900&temperature=0"
 
 
 @pytest.fixture(scope="module")
@@ -64,24 +64,30 @@ def shown(page: Any) -> int:
 
 def test_held_stepped_replayed_and_kept(chromium: Any, url: str) -> None:
     page = open_tab(chromium, f"{url}/{ADDRESS}")
-    page.get_by_role("button", name="Read and write").click()
-    page.locator(".strip .tok.written >> nth=8").wait_for()
+    page.get_by_role("button", name="Step by step").click()
+    page.get_by_text("Paused ·").first.wait_for()  # torch and the model load
+    page.set_default_timeout(2 * WAIT)
     # Held: the model computes nothing, and a step is one token.
-    press(page, "Pause")
+    press(page, "Step")
+    page.locator(".strip .tok.waiting").wait_for()
+    held = shown(page)
+    press(page, "Step")
+    page.locator(f".strip .tok >> nth={held}").wait_for()
+    page.wait_for_timeout(1_500)
+    assert shown(page) == held + 1
+    # It plays, and is paused: the longest run that the model holds, so that it does not end first.
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.locator(f".strip .tok >> nth={held + 3}").wait_for()
+    page.get_by_role("button", name="Pause", exact=True).click()
     page.get_by_text("Paused ·").first.wait_for()
     settle(page)
     held = shown(page)
     page.wait_for_timeout(1_500)
     assert shown(page) == held
-    press(page, "Step")
-    page.locator(f".strip .tok >> nth={held}").wait_for()
-    assert shown(page) == held + 1
-    press(page, "Play")
-    page.locator(f".strip .tok >> nth={held + 3}").wait_for()
-    # Stopped before its 300 tokens; the replay begins at the first one, and is held on its way.
     press(page, "Stop")
     page.get_by_text("Stopped ·").first.wait_for()
     settle(page)
+    # The replay begins at the first token, and is held on its way.
     whole = shown(page)
     page.get_by_role("button", name="Replay", exact=True).click()
     page.get_by_role("button", name="Hold", exact=True).click()
@@ -124,7 +130,7 @@ def test_a_shipped_picture_is_read(chromium: Any, url: str) -> None:
 
 
 def test_two_prompts_side_by_side(chromium: Any, url: str) -> None:
-    page = open_tab(chromium, f"{url}/{ADDRESS.replace('new=300', 'new=8')}")
+    page = open_tab(chromium, f"{url}/{ADDRESS.replace('new=900', 'new=8')}")
     fill(page, "Prompt", "the duck went to the pond.")
     switch(page, "Second prompt beside it")
     page.get_by_label("Second prompt", exact=True).wait_for()

@@ -188,3 +188,22 @@ def test_a_run_starts_from_a_usm_model_or_an_encoder(words: Any, plain_tokenizer
     plain_tokenizer.save_pretrained(tmp_path / "bert")
     model, _ = start_model(str(tmp_path / "bert"), decoder_ffn=48)
     assert isinstance(model, CopySeq2Seq) and model.config.shapes, "an uncased vocabulary gets word shapes"
+
+
+def test_models_share_word_embeddings_though_special_tokens_began_elsewhere(words: Any, tmp_path: Path) -> None:
+    """Rows of special tokens are drawn by chance in each model; what they and their own part come to is kept."""
+    one, two = tiny_copy(words), tiny_copy(words)
+    special = two.encoder.mark.nonzero().flatten()
+    with torch.no_grad():
+        two.get_input_embeddings().weight[special] += 1.0  # type: ignore[index, operator]
+        two.encoder.marks.weight[1:].normal_()
+    save_copy_model(tmp_path / "one", one, words)
+    whole = save_copy_model(tmp_path / "whole", two, words)
+    assert save_copy_model(tmp_path / "two", two, words, words_of=tmp_path / "one") < whole
+    again, _ = load_copy_model(tmp_path / "two")
+    ids = torch.arange(len(words))
+    assert torch.allclose(again.encoder.embed(ids), two.encoder.embed(ids), atol=1e-5)
+    with torch.no_grad():
+        two.get_input_embeddings().weight[5] += 1.0  # type: ignore[index, operator]
+    with pytest.raises(EngineError, match="other word embeddings"):
+        save_copy_model(tmp_path / "three", two, words, words_of=tmp_path / "one")

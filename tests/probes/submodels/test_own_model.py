@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +9,7 @@ import torch
 
 from probes import RoutingProbe, SubModel, SubModelError, find_sites
 from tests.probes.submodels.state import state_of
-
-CHECKPOINTS = Path(__file__).resolve().parents[3] / "sample_data" / "checkpoints"
+from workbench.models.files import embedded_models
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +82,7 @@ def test_the_embedded_model() -> None:
 
     import workbench.unified  # noqa: F401 - its classes are found by name
 
-    folder = next(path.parent for path in sorted(CHECKPOINTS.glob("*/config.json")))
+    folder = embedded_models()[0].path
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     ids = torch.arange(40, 64)[None]
     before = state_of(model)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +77,8 @@ def ship(
         raise EngineError(f"'{model}' is no copying model, and others are kept as transformers saves them.")
     size = save_copy_model(out, engine.net, engine.tokenizer, storage, words_of)
     if words_of is not None and (words_of / LICENSE).is_file():
-        shutil.copyfile(words_of / LICENSE, out / LICENSE)
+        theirs = (words_of / LICENSE).read_text(encoding="utf-8")  # the same terms, under this one's name
+        (out / LICENSE).write_text(theirs.replace(f"{words_of.name}:", f"{out.name}:", 1), encoding="utf-8")
     MetaNerEngine.load(str(out), "cpu")  # what was written can be read where it lies
     facts = write_card(
         out, engine, model.parent if run is None else run, words_of.name if words_of else None, size, results

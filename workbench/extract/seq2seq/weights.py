@@ -127,6 +127,7 @@ def save_copy_model(
     if words_of is not None:
         table = model.get_input_embeddings().weight
         name = next(name for name, parameter in model.named_parameters() if parameter is table)
+        tensors.update(_with_words_of(words_of, name, tensors[name], model))
         shared = _shared_words(words_of, name, tensors.pop(name))
     write_tensors(folder / WEIGHTS, tensors, storage)
     values = json.loads(model.config.to_json_string(use_diff=True))
@@ -154,6 +155,19 @@ def words_digest(folder: Path, name: str) -> str:
                 digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
                 digest.update(value.contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _with_words_of(folder: Path, name: str, table: Tensor, model: CopySeq2Seq) -> dict[str, Tensor]:
+    """The model's tables with the other one's embeddings of special tokens; the part of their own makes up for the difference."""
+    theirs, mark = _stored_words(folder, name).to(table.device), model.encoder.mark
+    if theirs.shape[1] != table.shape[1]:
+        return {}
+    special = mark.nonzero().flatten()
+    special = special[special < min(len(theirs), len(table))]
+    words, marks = table.clone(), model.encoder.marks.weight.detach().clone()
+    marks[mark[special]] += words[special] - theirs[special]
+    words[special] = theirs[special]
+    return {name: words, "encoder.marks.weight": marks}
 
 
 def _shared_words(folder: Path, name: str, table: Tensor) -> dict[str, Any]:

@@ -96,8 +96,11 @@ def said_run(folder: Path) -> tuple[dict[str, Any], str]:
     )
 
 
-def recipe_lines(name: str, run: Path, base: Path | None) -> list[str]:
+def recipe_lines(name: str, run: Path, base: Path | None, texts: int) -> list[str]:
     """The commands that made a model, with the choices of its runs.
+
+    Args:
+        texts: of each development part, that the reading was chosen on.
 
     Raises:
         ExtractError: a run has no log.
@@ -110,14 +113,14 @@ def recipe_lines(name: str, run: Path, base: Path | None) -> list[str]:
         recipe = log["training"]["recipe"]
         minutes = log["training"].get("minutes")
         given = start.format(log["model"]["config"].get("start", "HUB_ID_OR_FOLDER"))
-        texts = "--texts texts " if engine == "base" else ""
+        open_texts = "--texts texts " if engine == "base" else ""
         length = f"--minutes {minutes:g} --steps 40000" if minutes else f"--steps {log['total_steps']}"
         lines.append(
-            f"workbench train --engine {engine} {given} {texts}--data-root data --out runs/{engine} {length} --batch {recipe['batch']} "
+            f"workbench train --engine {engine} {given} {open_texts}--data-root data --out runs/{engine} {length} --batch {recipe['batch']} "
             f"--encoder-rate {recipe['encoder_rate']:g} --head-rate {recipe['decoder_rate']:g} --seed {recipe['seed']}"
         )
     lines.append(
-        f"python -m workbench.extract.uie.ship --model runs/uie/model --data-root data --out {name} > ship.json"
+        f"python -m workbench.extract.uie.ship --model runs/uie/model --data-root data --texts {texts} --out {name} > ship.json"
     )
     lines.append(
         f"python -m workbench.extract.evaluate.stored --engine uie --model {name} --data-root data --out {name}.json"
@@ -171,7 +174,7 @@ def card(
         ["reading", f"mode \"{report['mode']}\", threshold {report['threshold']:g}, chosen on development parts; calibration error on the other half of these texts, before and after fitting: {calibration}"],
     ]  # fmt: skip
     chosen = report["f1"][report["mode"]]
-    recipe_text = "\n".join(recipe_lines(name, run, base))
+    recipe_text = "\n".join(recipe_lines(name, run, base, report.get("texts", 150)))
     unstated = sum(licence_and_part(name)[0] == RESEARCH for name in sets)
     return f"""---
 license: other

@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     reading = fit(parts)
     engine.net.config.engine = {**engine.net.config.engine, **reading.to_json()}
     size = save_copy_model(chosen.out, engine.net, engine.tokenizer, chosen.storage)
-    print(json.dumps({"bytes": size, "outputs": dict(engine.counts), **report(parts, reading)}, indent=1))  # noqa: T201 - a command
+    said = {"bytes": size, "texts": chosen.texts, "outputs": dict(engine.counts), **report(parts, reading)}
+    print(json.dumps(said, indent=1))  # noqa: T201 - a command
     return 0
 
 
