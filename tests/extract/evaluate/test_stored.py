@@ -80,3 +80,9 @@ def test_what_ships_can_be_read() -> None:
         assert found.parts and json.dumps(found.to_json())
         for part in found.parts:
             assert part.name == OURS or part.name.split(",")[0] in stored.FREE
+
+
+def test_the_engine_that_is_met_first_comes_first(tmp_path: Path) -> None:
+    for name in ("uie-mini", "usm-mini", "a"):
+        (tmp_path / f"{name}.json").touch()
+    assert [path.stem for path in stored_evaluations(tmp_path)] == ["usm-mini", "a", "uie-mini"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.capture.errors import WorkbenchError, reason
-from workbench.extract.engines import Engine, load_engine
+from workbench.extract.engines import BUILT_IN, Engine, load_engine
 from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate.published import published
 from workbench.extract.evaluate.scores import Evaluation, evaluate, score
@@ -142,8 +142,9 @@ def read_stored(path: Path) -> Stored:
 
 
 def stored_evaluations(folder: Path | None = None) -> list[Path]:
-    """Files of stored evaluations, by name."""
-    return sorted((folder or FOLDER).glob("*.json"))
+    """Files of stored evaluations: that of the engine a user meets first, then the others by name."""
+    first = BUILT_IN[0].default_model
+    return sorted((folder or FOLDER).glob("*.json"), key=lambda path: (path.stem != first, path.stem))
 
 
 # ---------------------------------------------------------------------- making one
