@@ -86,6 +86,7 @@ def test_click_on_a_cell_brings_its_tokens_and_a_fresh_tab_the_same(server: Serv
     assert fresh.locator(".st-key-routing\\.contexts, [class*='st-key-routing-contexts']").first.inner_text() == shown
     click_cell(page, 0, 3, 4, 12)
     wait_for_text(page, "Tokens that choose expert 3 of layer 0")
+    settle(page)  # while the tokens come, the figure may still move
     click_cell(page, 0, 3, 4, 12)  # a second click un-selects in Plotly; the tokens stay
     page.wait_for_timeout(800)
     settle(page)
