@@ -104,8 +104,8 @@ class Entries:
     def states(self) -> Tensor:
         return self.state
 
-    def open_ends(self) -> Tensor:
-        return self.last
+    def open_ends(self) -> tuple[Tensor, Tensor]:
+        return self.last, self.last & self.ends
 
     def allowed(self, left: int) -> Tensor:
         budget = left - 1  # tokens that may follow the next one

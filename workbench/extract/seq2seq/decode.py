@@ -49,8 +49,9 @@ class Constraint(Protocol):
         """int64 [N]: the state of each row before the next token."""
         ...
 
-    def open_ends(self) -> Tensor | None:
-        """bool [N, S]: places of the source where the span written so far may end; None where that is not followed."""
+    def open_ends(self) -> tuple[Tensor, Tensor] | None:
+        """bool [N, S] each: places of the source where the last token of the span written so far may stand, and those of them where the span may
+        end (not amid a word, for instance); None where that is not followed."""
         ...
 
 
@@ -168,7 +169,7 @@ class _Run:
         )  # of each token: its number, log-probability, choices, state, place
         self.along: Tensor | None = None  # log-probability of the span so far, by the place of its last token, [N, S]
         self.waiting: list[
-            tuple[int, Tensor]
+            tuple[int, tuple[Tensor, Tensor]]
         ] = []  # tokens whose places the next pass tells, and where their span may end
         self.may: tuple[Tensor, Tensor] | None = (
             None  # what may come next, and how many that is, where it is known already
@@ -274,8 +275,10 @@ class _Run:
             before = torch.nn.functional.pad(self.along[:, :-1], (1, 0), value=-torch.inf)
             fresh = torch.isneginf(before).all(-1, keepdim=True)  # the first token of a span
             ahead = torch.where(fresh, 0.0, before)
-            self.along = torch.where(ends, ahead + pointer, -torch.inf)
-            best, place = self.along.max(-1)
+            stand, end = ends
+            self.along = torch.where(stand, ahead + pointer, -torch.inf)
+            whole = torch.where(end, self.along, -torch.inf)
+            best, place = torch.where(torch.isneginf(whole).all(-1, keepdim=True), self.along, whole).max(-1)
             self.tracks[4, :, at] = torch.where(torch.isneginf(best), -1, place)
 
     def _reorder(self, parent: Tensor) -> None:
@@ -287,7 +290,7 @@ class _Run:
         self.ended, self.tracks = self.ended[index], self.tracks[:, index]
         if self.along is not None:
             self.along = self.along[index]
-        self.waiting = [(at, ends[index]) for at, ends in self.waiting]
+        self.waiting = [(at, (stand[index], end[index])) for at, (stand, end) in self.waiting]
         if self.may is not None:
             self.may = self.may[0][index], self.may[1][index]
         if self.constraint is not None:
@@ -325,7 +328,7 @@ class _Run:
 
     def results(self) -> list[Written]:
         """One a text, in order."""
-        if any(bool(ends.any()) for _, ends in self.waiting):
+        if any(bool(stand.any()) for _, (stand, _) in self.waiting):
             self._tell_places(self.steps.feed(self.fresh)[1])
         self._keep(torch.arange(len(self.row) // self.beams, device=self.row.device))
         return [self.done[n] for n in range(self.texts)]

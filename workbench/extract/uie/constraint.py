@@ -258,8 +258,8 @@ class Machine:
     def states(self) -> Tensor:
         return self.state
 
-    def open_ends(self) -> Tensor:
-        return self.last
+    def open_ends(self) -> tuple[Tensor, Tensor]:
+        return self.last, self.last & self.ends
 
     def allowed(self, left: int) -> Tensor:
         g, state = self.grammar, self.state
