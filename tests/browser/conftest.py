@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,17 @@ def start_server(home: Path, log: Path, app: str = "app.py") -> tuple[subprocess
             time.sleep(0.1)
     process.kill()
     raise AssertionError(f"the dashboard did not start: {log.read_text()[-2000:]}")
+
+
+@contextmanager
+def serving(base: Path, app: str = "app.py") -> Iterator[str]:
+    """A server of its own, for pages that load torch or write; gives its address."""
+    process, address = start_server(base / "home", base / "log", app)
+    try:
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import WAIT, settle, start_server
+from tests.browser.conftest import WAIT, serving, settle
 from tests.browser.driving import fill, number, press, switch
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -42,18 +42,16 @@ if times > 4:
 @pytest.fixture
 def page(chromium: Any, tmp_path: Path) -> Iterator[Any]:
     (tmp_path / "slow.py").write_text(SLOW)
-    process, url = start_server(tmp_path / "home", tmp_path / "log", str(tmp_path / "slow.py"))
-    context = chromium.new_context()
-    try:
-        tab = context.new_page()
-        tab.set_default_timeout(WAIT)
-        tab.goto(url)
-        settle(tab)
-        yield tab
-    finally:
-        context.close()
-        process.terminate()
-        process.wait(20)
+    with serving(tmp_path, str(tmp_path / "slow.py")) as url:
+        context = chromium.new_context()
+        try:
+            tab = context.new_page()
+            tab.set_default_timeout(WAIT)
+            tab.goto(url)
+            settle(tab)
+            yield tab
+        finally:
+            context.close()
 
 
 def test_what_is_typed_arrives_and_what_is_read_stands(page: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import WAIT, settle, start_server
+from tests.browser.conftest import WAIT, serving, settle
 from tests.browser.driving import exceptions, press, wait_for_text
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -22,13 +22,8 @@ MAKING = 3 * WAIT  # the first thing waits for torch and the weights
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of its own, because making loads torch."""
-    base = tmp_path_factory.mktemp("generate")
-    process, address = start_server(base / "home", base / "log")
-    try:
+    with serving(tmp_path_factory.mktemp("generate")) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import settle, start_server
+from tests.browser.conftest import serving, settle
 from tests.tiny_model import save_model
 from workbench.models import embedded_models
 
@@ -24,13 +24,8 @@ LONG = 600_000  # milliseconds: torch and the model load in the first run; a bou
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of its own, because a run loads torch."""
-    base = tmp_path_factory.mktemp("live-server")
-    process, address = start_server(base / "home", base / "log")
-    try:
+    with serving(tmp_path_factory.mktemp("live-server")) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def open_tab(chromium: Any, url: str, address: str = "") -> Any:

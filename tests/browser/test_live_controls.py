@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.browser.conftest import WAIT, settle, start_server
+from tests.browser.conftest import WAIT, serving, settle
 from tests.browser.driving import (
     choose,
     download,
@@ -40,13 +40,8 @@ ADDRESS = "live?model=omni-mini&new=900&temperature=0"
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of its own, because a run loads torch."""
-    base = tmp_path_factory.mktemp("live-controls")
-    process, address = start_server(base / "home", base / "log")
-    try:
+    with serving(tmp_path_factory.mktemp("live-controls")) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def open_tab(chromium: Any, address: str) -> Any:

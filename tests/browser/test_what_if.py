@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from pages.parts.making import OTHER
-from tests.browser.conftest import WAIT, Server, settle, start_server
+from tests.browser.conftest import WAIT, Server, serving, settle
 from tests.browser.driving import (
     choose,
     download,
@@ -39,13 +39,8 @@ FILES = ("PNG", "PDF", "SVG", "CSV", "Parquet", "JSON")
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of its own, because a run loads torch."""
-    base = tmp_path_factory.mktemp("what-if-server")
-    process, address = start_server(base / "home", base / "log")
-    try:
+    with serving(tmp_path_factory.mktemp("what-if-server")) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from transformers import FNetConfig, FNetModel, RobertaConfig, RobertaModel
 
 from tests.extract.seq2seq.conftest import tiny_copy
 from tests.extract.usm.conftest import tiny_encoder
-from workbench.extract.seq2seq.apart import Layout, takes_layout
+from workbench.extract.seq2seq.apart import Layout, cannot_read_apart
 from workbench.extract.seq2seq.start import start_model
 from workbench.extract.seq2seq.tokens import SelTokens, encode_plain
 from workbench.extract.seq2seq.weights import load_copy_model, save_copy_model
@@ -77,7 +77,7 @@ def test_the_encoder_of_a_usm_model_reads_a_prompt_as_usm_does(plain_tokenizer: 
         ids, (opening, colon, _) = torch.tensor([source]), model.config.ahead
         layout = Layout.of(ids, model.config.apart)
         first = ((layout.segments[0] > 0) & (layout.positions[0] == 1)).nonzero().flatten().tolist()
-        sight = model.ahead.sight(ours, layout, model.copyable[ids])
+        _, sight = model.pointed(ours, ids, model.copyable[ids])
         links = usm.score(theirs, make_batch([sample], *special)).from_label[0, 0]  # [L, T]
         begin = source.index(tokens.text) + 1
         state, nothing = torch.zeros(1, 1, ours.shape[-1]), torch.zeros(1, 1, len(source))
@@ -112,13 +112,13 @@ def test_labels_do_not_change_with_text_or_neighbours(words: Any, tmp_path: Path
     other = torch.tensor([[spot, 5, 6, spot, 4, text, 9, 10]])
     with torch.no_grad():
         first, second = (model.encoder(ids).last_hidden_state[0] for ids in (one, other))
-        keys = model.pointer_keys(first[None], one)
+        keys, _ = model.pointed(first[None], one, model.copyable[one])
     assert torch.allclose(first[:3], second[:3], atol=1e-6) and not torch.allclose(first[3:], second[3:], atol=1e-3)
     save_copy_model(tmp_path, model, words)
     again, _ = load_copy_model(tmp_path)
     with torch.no_grad():
         states = again.encoder(one).last_hidden_state
-    assert torch.allclose(states[0], first, atol=1e-6) and torch.allclose(again.pointer_keys(states, one), keys, atol=1e-6)  # fmt: skip
+    assert torch.allclose(states[0], first, atol=1e-6) and torch.allclose(again.pointed(states, one, again.copyable[one])[0], keys, atol=1e-6)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["roberta", "fnet"])
@@ -126,8 +126,8 @@ def test_whether_an_encoder_can_read_labels_apart_is_tried(kind: str) -> None:
     sizes: dict[str, Any] = {"vocab_size": 60, "max_position_embeddings": 64}
     if kind == "roberta":
         config = RobertaConfig(**sizes, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, pad_token_id=1)  # fmt: skip
-        assert takes_layout(RobertaModel(config))
+        assert cannot_read_apart(RobertaModel(config)) == ""
     else:  # it mixes all places and takes no mask
-        assert not takes_layout(
+        assert "attention_mask" in cannot_read_apart(
             FNetModel(FNetConfig(**sizes, hidden_size=16, num_hidden_layers=1, intermediate_size=32))
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from safetensors import safe_open
 
+from tests.extract.shipped import check_size_and_storage
 from workbench.extract import load_engine
 from workbench.extract.engines import CHECKPOINTS
 from workbench.extract.uie.card import MOST_BYTES
@@ -17,9 +17,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_size_and_storage() -> None:
-    assert sum(file.stat().st_size for file in FOLDER.iterdir()) <= MOST_BYTES
-    with safe_open(FOLDER / "model.safetensors", framework="np") as file:
-        assert file.metadata()["storage"] == "int8"
+    check_size_and_storage(FOLDER, MOST_BYTES)
 
 
 def test_the_card_names_every_set_and_the_licence() -> None:

@@ -59,15 +59,15 @@ class Ahead(nn.Module):
         for part in (self.look, self.keys, self.text, self.label):
             nn.init.normal_(part.weight, std=0.05)
 
-    def sight(self, states: Tensor, layout: Layout, there: Tensor) -> Sight:
+    def sight(self, states: Tensor, pooled: Tensor, layout: Layout, there: Tensor) -> Sight:
         """Prepare a source.
 
         Args:
-            states: of the encoder, [B, S, D]. there: what may be copied, bool [B, S].
+            states: of the encoder, [B, S, D]. pooled: the same with the mean of a label's in its places. there: what may be copied, bool [B, S].
         """
         text = there & (layout.segments == 0)
         first = (layout.segments > 0) & (layout.positions == 1)
-        side, labels = self.text(states), self.label(layout.pooled(states))
+        side, labels = self.text(states), self.label(pooled)
         links = self._links(side, labels).masked_fill(~first[:, None], HIDDEN)
         likely = (self.gain * links.logsumexp(-1)).masked_fill(~text, HIDDEN)
         ends = nn.functional.pad(layout.positions[:, 1:], (0, 1), value=1) == 0  # the next place begins something

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.extract.usm.batch import MENTION, PAIR, TEXT
 
@@ -67,11 +67,20 @@ class Layout:
 
     def pooled(self, states: Tensor) -> Tensor:
         """States with the mean of a label's in all of its places, [B, S, D]."""
-        count = int(self.segments.max()) + 1
-        inside = nn.functional.one_hot(self.segments, count).to(states.dtype)  # [B, S, L + 1]
-        total = inside.transpose(1, 2) @ states
-        means = total / inside.sum(1)[..., None].clamp_min(1)
-        return torch.where((self.segments > 0)[..., None], inside @ means, states)
+        means = label_means(states, self.segments, max(1, int(self.segments.max())))
+        own = (self.segments - 1).clamp_min(0)[..., None].expand_as(states)
+        return torch.where((self.segments > 0)[..., None], means.gather(1, own), states)
+
+
+def label_means(states: Tensor, segments: Tensor, count: int) -> Tensor:
+    """Mean of each label's states, [B, L, D].
+
+    Args:
+        states: [B, S, D]. segments: number of the label a place belongs to, counted from 1, [B, S]. count: of labels, L.
+    """
+    numbers = torch.arange(1, count + 1, device=states.device)
+    inside = (segments[:, None, :] == numbers[None, :, None]).to(states.dtype)
+    return inside @ states / inside.sum(-1, keepdim=True).clamp_min(1)
 
 
 def first_position(encoder: Any) -> int:
@@ -81,12 +90,14 @@ def first_position(encoder: Any) -> int:
     return 0 if padding is None else int(padding) + 1
 
 
-def takes_layout(encoder: Any) -> bool:
-    """Whether an encoder takes embeddings, positions and a mask for every pair of places, and keeps to the mask; found by trying it."""
-    if any(name not in inspect.signature(encoder.forward).parameters for name in NAMES):
-        return False
+def cannot_read_apart(encoder: Any) -> str:
+    """Why an encoder cannot read labels apart, as the end of "an encoder …"; "" if it can. It has to take embeddings, positions and a mask for every
+    pair of places, and to keep to the mask; found by trying it."""
+    name, takes = type(encoder).__name__, inspect.signature(encoder.forward).parameters
+    if missing := [part for part in NAMES if part not in takes]:
+        return f"that takes {', '.join(missing)}, but {name} does not"
     table = encoder.get_input_embeddings()
-    ids = torch.tensor([[1, 2, 3], [1, 2, 4]], device=table.weight.device) % table.weight.shape[0]
+    ids = torch.tensor([[1, 2, 3], [1, 2, 4]], device=table.weight.device)
     mask = torch.zeros((2, 1, 3, 3), dtype=table.weight.dtype, device=ids.device)
     mask[..., :2, 2] = torch.finfo(mask.dtype).min
     was = encoder.training
@@ -95,8 +106,10 @@ def takes_layout(encoder: Any) -> bool:
         with torch.no_grad():
             positions = torch.tensor([[0, 1, 0]] * 2, device=ids.device) + first_position(encoder)
             states = encoder(inputs_embeds=table(ids), attention_mask=mask, position_ids=positions).last_hidden_state
-    except (RuntimeError, TypeError, ValueError, IndexError):
-        return False
+    except (RuntimeError, TypeError, ValueError, IndexError) as fault:
+        return f"that takes an attention mask for every pair of positions, but {name} stopped at it ({str(fault).splitlines()[0][:120]})"
     finally:
         encoder.train(was)
-    return bool(torch.allclose(states[0, :2], states[1, :2], atol=1e-5))
+    if not torch.allclose(states[0, :2], states[1, :2], atol=1e-5):
+        return f"that keeps to its attention mask, but in {name} a label sees another one"
+    return ""

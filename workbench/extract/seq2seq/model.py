@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, BertModel, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
-from workbench.extract.seq2seq.ahead import Ahead
+from workbench.extract.seq2seq.ahead import Ahead, Sight
 from workbench.extract.seq2seq.apart import Layout, first_position
 from workbench.extract.seq2seq.config import CopyConfig
 from workbench.extract.seq2seq.naming import Naming
@@ -194,13 +194,14 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
         runs = run_lengths(prefix, source, there, self.config.run, count + before)
         longest = longest_matches(runs)
         share = shares(longest, states.dtype)
+        said = nn.functional.pad(share, (0, 0, 1 - before, 0))[
+            :, :count
+        ]  # of the token before each; nothing before the first of all
         named = None
         if self.naming is not None:
             centred = self.naming.centred(states, attention_mask)
-            said = _before(share, before, count) @ centred
             keys = self.naming.keys(centred, self.encoder.embed(source), source)
-            named = self.naming.queries(said, decoder_input_ids) @ keys.transpose(1, 2)
-        said_at = _before(share, before, count)
+            named = self.naming.queries(said @ centred, decoder_input_ids) @ keys.transpose(1, 2)
         runs, longest, share = (part[:, before:] for part in (runs, longest, share))  # [B, T, S]
         embedded = self.encoder.embed(decoder_input_ids) + self.copied(share @ states)
         out = self.decoder(
@@ -211,22 +212,22 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             **options,
         )
-        keys = self.pointer_keys(states, source)
+        keys, sight = self.pointed(states, source, there)
         if self.ahead is not None:
-            sight = self.ahead.sight(states, Layout.of(source, self.config.apart), there)
-            named = self.ahead(out.last_hidden_state, decoder_input_ids, sight, said_at)
+            named = self.ahead(out.last_hidden_state, decoder_input_ids, sight, said)
         return slot_scores(self, out.last_hidden_state, keys, runs, longest, there[:, None], named), out
 
-    def pointer_keys(self, states: Tensor, source: Tensor) -> Tensor:
-        """What the pointer looks for at each place of the source, [B, S, D]; a label read apart has the mean of its states.
+    def pointed(self, states: Tensor, source: Tensor, there: Tensor) -> tuple[Tensor, Sight | None]:
+        """What the pointer looks for at each place of the source, [B, S, D], and what looking ahead needs of it; computed once a source.
 
         Args:
-            states: of the encoder, [B, S, D]. source: [B, S].
+            states: of the encoder, [B, S, D]. source: [B, S]. there: what may be copied, bool [B, S].
         """
-        made: Tensor = self.key(
-            states if self.config.apart is None else Layout.of(source, self.config.apart).pooled(states)
-        )
-        return made
+        if self.config.apart is None:
+            return self.key(states), None
+        layout = Layout.of(source, self.config.apart)
+        pooled = layout.pooled(states)  # a label read apart is pointed at by the mean of its states
+        return self.key(pooled), None if self.ahead is None else self.ahead.sight(states, pooled, layout, there)
 
     def forward(
         self,
@@ -310,11 +311,6 @@ class CopySeq2Seq(PreTrainedModel, GenerationMixin):
         counted = (labels != IGNORED) & right.any(-1)
         wanted = slots.masked_fill(~right, NOWHERE).logsumexp(-1)
         return torch.where(counted, slots.logsumexp(-1) - wanted, 0.0)
-
-
-def _before(share: Tensor, before: int, count: int) -> Tensor:
-    """What places have in the token before each of the last ones, [B, T, S]; nothing before the first token of all."""
-    return nn.functional.pad(share, (0, 0, 1 - before, 0))[:, :count]
 
 
 def run_lengths(prefix: Tensor, source: Tensor, there: Tensor, most: int, last: int) -> Tensor:

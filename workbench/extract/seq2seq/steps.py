@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from workbench.extract.seq2seq.apart import Layout
 from workbench.extract.seq2seq.causal import PromptModel, PromptSteps
 from workbench.extract.seq2seq.model import CopySeq2Seq, CopySource
 from workbench.extract.seq2seq.pointer import longest_matches, shares, slot_scores
@@ -169,14 +168,11 @@ class CopySteps:
         # what stays with a text
         self._source, self._states = source, states
         self._there = model.copyable[source] & mask.bool()
-        self._pointer_keys = model.pointer_keys(states, source)
+        self._pointer_keys, self._sight = model.pointed(states, source, self._there)
         self._centred = self._naming_keys = states.new_zeros((len(source), 0))
         if model.naming is not None:
             self._centred = model.naming.centred(states, mask)
             self._naming_keys = model.naming.keys(self._centred, model.encoder.embed(source), source)
-        self._sight = None
-        if model.ahead is not None:
-            self._sight = model.ahead.sight(states, Layout.of(source, model.config.apart), self._there)
         hide = torch.zeros(mask.shape, dtype=states.dtype, device=mask.device)
         self._hide = hide.masked_fill(~mask.bool(), torch.finfo(states.dtype).min)[:, None, None]
         self._cross = [
@@ -193,8 +189,7 @@ class CopySteps:
         # what belongs to a row
         rows = len(source) * beams
         self._length = 0
-        self._said = states.new_zeros((rows, 1, width))  # where the last token was copied from
-        self._read = states.new_zeros((rows, 1, source.shape[1]))  # the same, as places
+        self._read = states.new_zeros((rows, 1, source.shape[1]))  # where the last token was copied from
         room = (rows, self._heads, ROOM, width // self._heads)
         self._kept = [[states.new_empty(room) for _ in range(2)] for _ in self._layers]
         self._run = torch.zeros((rows, source.shape[1]), dtype=torch.long, device=source.device)
@@ -256,15 +251,13 @@ class CopySteps:
             x = layer.output(self._active(layer.intermediate.dense(x)), x)
         self._length = done + count
         there = self._there[:, None]
+        said = self._text(torch.cat((self._read, read[:, :-1]), 1))  # of the token before each
+        self._read = read[:, -1:]
         named = None
         if model.naming is not None:
-            said = torch.cat((self._said, (self._text(read) @ self._centred).view(*tokens.shape, -1)), 1)
-            self._said = said[:, -1:]
-            named = self._text(model.naming.queries(said[:, :-1], tokens)) @ self._naming_keys.transpose(1, 2)
-        if self._sight is not None:
-            shares_before = torch.cat((self._read, read), 1)
-            self._read = shares_before[:, -1:]
-            named = model.ahead(self._text(x), self._text(tokens), self._sight, self._text(shares_before[:, :-1]))  # type: ignore[misc]
+            named = model.naming.queries(said @ self._centred, self._text(tokens)) @ self._naming_keys.transpose(1, 2)
+        if model.ahead is not None:
+            named = model.ahead(self._text(x), self._text(tokens), self._sight, said)
         slots = slot_scores(
             model, self._text(x), self._pointer_keys, self._text(runs), self._text(longest), there, named
         )
@@ -285,7 +278,7 @@ class CopySteps:
                     kept[n] = more
 
     def reorder(self, index: Tensor) -> None:
-        self._run, self._said, self._read = self._run[index], self._said[index], self._read[index]
+        self._run, self._read = self._run[index], self._read[index]
         self._kept = [[part[index] for part in kept] for kept in self._kept]
 
     def keep(self, texts: Tensor) -> None:

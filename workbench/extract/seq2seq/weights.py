@@ -18,7 +18,7 @@ from torch import Tensor
 
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
-from workbench.extract.seq2seq.apart import takes_layout
+from workbench.extract.seq2seq.apart import cannot_read_apart
 from workbench.extract.seq2seq.config import CopyConfig
 from workbench.extract.seq2seq.model import CopySeq2Seq, warm_start
 from workbench.extract.seq2seq.tokens import SelTokens, add_tokens
@@ -75,7 +75,7 @@ def new_copy_model(encoder: Any, tokenizer: Any, **choices: Any) -> CopySeq2Seq:
     ]
     fixed += [number for number in choices.pop("fixed", ()) if number not in fixed]
     longest = int(getattr(encoder.config, "max_position_embeddings", 512))
-    apart = takes_layout(encoder)
+    apart = not cannot_read_apart(encoder)
     config = CopyConfig(
         **{
             "encoder": values, "vocab_size": len(tokenizer), "fixed": fixed, "special": sorted(tokens.special), "decoder_heads": heads,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.capture.errors import WorkbenchError
-from workbench.extract.engines import CHECKPOINTS
+from workbench.extract.engines import shipped_or
 from workbench.extract.evaluate.published import PUBLISHED, published
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.experiments import figures, percent, table, trained_and_measured
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
         import torch
 
         torch.set_num_threads(chosen.threads)
-    start = str(CHECKPOINTS / chosen.model) if (CHECKPOINTS / chosen.model).is_dir() else chosen.model
+    start = shipped_or(chosen.model)
 
     def say(what: str) -> None:
         print(what, file=sys.stderr, flush=True)  # noqa: T201 - a command

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from workbench.extract.errors import EngineError
-from workbench.extract.seq2seq.apart import first_position
+from workbench.extract.seq2seq.apart import cannot_read_apart, first_position, label_means
 from workbench.extract.usm.batch import Batch
 from workbench.extract.usm.config import UsmConfig
 from workbench.extract.usm.pieces import SHAPES
@@ -124,9 +123,7 @@ def label_states(hidden: Tensor, batch: Batch, way: str) -> Tensor:
     """
     if way == "first":
         return hidden.gather(1, batch.anchors[:, :, None].expand(-1, -1, hidden.shape[-1]))
-    numbers = torch.arange(1, batch.anchors.shape[1] + 1, device=hidden.device)
-    inside = (batch.segments[:, None, :] == numbers[None, :, None]).to(hidden.dtype)
-    return inside @ hidden / inside.sum(-1, keepdim=True).clamp_min(1)
+    return label_means(hidden, batch.segments, batch.anchors.shape[1])
 
 
 def rotate(values: Tensor, base: float) -> Tensor:
@@ -164,36 +161,8 @@ def check_encoder(model: UsmModel) -> None:
     Raises:
         EngineError: it does not take positions, embeddings and a mask of its own, or does not keep to the mask.
     """
-    name = type(model.encoder).__name__
-    takes = inspect.signature(model.encoder.forward).parameters
-    missing = [part for part in ("inputs_embeds", "attention_mask", "position_ids") if part not in takes]
-    if missing:
-        raise EngineError(
-            f"USM needs an encoder that takes {', '.join(missing)}, but {name} does not: choose one such as BERT, RoBERTa or ModernBERT."
-        )
-    ids = torch.tensor([[1, 2, 1, 3, 1, 4, 4, 2], [1, 2, 1, 5, 1, 4, 4, 2]], device=model.device)
-    like = torch.zeros_like(ids)
-    batch = Batch(
-        ids=ids, positions=torch.tensor([[0, 1, 0, 1, 0, 1, 2, 3]] * 2, device=ids.device), kinds=like, shapes=like,
-        segments=torch.tensor([[1, 1, 2, 2, -1, -1, -1, -1]] * 2, device=ids.device), anchors=like, label_there=like.bool(),
-        pair_label=like.bool(), text=like, text_there=like.bool(),
-    )  # fmt: skip
-    was = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            states = model.encode(batch).last_hidden_state[:, :2]
-    except (RuntimeError, TypeError, ValueError, IndexError) as fault:
-        raise EngineError(
-            f"USM needs an encoder that takes an attention mask for every pair of positions, but {name} stopped at it "
-            f"({str(fault).splitlines()[0][:120]}): choose one such as BERT, RoBERTa or ModernBERT."
-        ) from None
-    finally:
-        model.train(was)
-    if not torch.allclose(states[0], states[1], atol=1e-5):
-        raise EngineError(
-            f"USM needs an encoder that keeps to its attention mask, but in {name} a label sees another one: choose one such as BERT, RoBERTa or ModernBERT."
-        )
+    if fault := cannot_read_apart(model.encoder):
+        raise EngineError(f"USM needs an encoder {fault}: choose one such as BERT, RoBERTa or ModernBERT.")
 
 
 def _plain(config: PretrainedConfig) -> dict[str, Any]:
