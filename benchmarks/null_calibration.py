@@ -101,7 +101,14 @@ def main() -> None:
     given = parser.parse_args()
     draws = given.draws
     result: dict[str, object] = {"draws": draws}
-    nulls = ("fixed load", "labels, blocks", "labels, blocks, shared", "labels, rows", "labels, rows, shared")
+    nulls = (
+        "fixed load",
+        "fixed load, shared",
+        "labels, blocks",
+        "labels, blocks, shared",
+        "labels, rows",
+        "labels, rows, shared",
+    )
     if not given.power:
         uniform(nulls, draws, result)
     print(f"power, Jensen-Shannon, p <= .05, by effect (log odds of two experts) {EFFECTS}")

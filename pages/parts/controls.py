@@ -77,8 +77,8 @@ def _null(capture: Capture) -> None:
     st.selectbox(
         "Null", NULLS, key=key("null"), format_func=NULL_WORDS.__getitem__,
         help="What the numbers would be if groups did not matter, drawn over the figure. Labels exchanged: among documents, or segments of one. "
-        "Untrained weights: the same model before it learnt anything. Same load: every group drew from the layer's own load, which takes tokens for "
-        "independent and finds too much where documents differ." + (" This capture has one group, so only pairs of experts have a null." if alone else ""),
+        "Untrained weights: the same model before it learnt anything. Same load: every group drew from the layer's own load, with as much "
+        "noise as its documents show; where groups share documents it finds too little." + (" This capture has one group, so only pairs of experts have a null." if alone else ""),
     )  # fmt: skip
 
 

@@ -5,14 +5,16 @@ table.difference, table.low, table.high   # after minus before, with its interva
 table.significant                         # more than noise, corrected over all cells
 print(table.summary(0))
 
-Choices (ours): blocks of documents are resampled; captures that read the same documents are resampled together, so that the
-documents' own differences drop out. p is that of a t-test of the difference over its bootstrap error with the effective blocks
-less one as degrees of freedom: draws alone give no p small enough for thousands of cells.
+Choices (ours): intervals resample blocks of documents; captures that read the same documents are resampled together, so that the
+documents' own differences drop out. p comes from letting the captures change places block by block (`analysis.exchange`). Models
+trained apart cannot change places, since one's expert is none of the other's: there p is that of a t-test of the difference over its
+bootstrap error, with the effective blocks less one as degrees of freedom.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from workbench.analysis.block_counts import (
     site_chunks,
 )
 from workbench.analysis.comparison import ComparisonTable, by_cell
+from workbench.analysis.exchange import exchange, exchange_pvalues
 from workbench.analysis.intervals import interval_ends, resample_weights
 from workbench.analysis.load import BALANCE_MEASURES, utilisation
 from workbench.analysis.pvalues import benjamini_hochberg, error_pvalues
@@ -81,6 +84,7 @@ def compare_table(
     resamples: int = 500,
     seed: int = 0,
     min_expected: float = MIN_EXPECTED,
+    ties: np.random.Generator | None = None,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> ComparisonTable:
@@ -90,6 +94,7 @@ def compare_table(
         measure: one of `COMPARED`; "load" compares expert by expert and needs one lineage of weights.
         sites, groups: those to compare, default all that the captures have in common.
         names, lineage, common: as in `align`.
+        resamples: of the blocks for the intervals, and exchanges for p. ties: as in `exchange_pvalues`.
 
     Raises:
         CaptureError: in one sentence if the captures do not line up, or for an unknown choice.
@@ -111,18 +116,21 @@ def compare_table(
     counts = [block_counts(capture, chosen_sites, chosen_groups, phase, min_expected) for capture in lined.captures]
     base = counts[0].chosen
     parts: list[tuple[np.ndarray, ...]] = []
-    for number, other in enumerate(counts[1:]):
-        parts.append(
-            _difference(
-                counts[0], other, kind, compute, lined.paired[number], level, resamples, seed, progress, cancelled,
-                (number, len(counts) - 1),
-            )
-        )  # fmt: skip
-    others, difference, low, high, error = (np.stack(column) for column in zip(*parts, strict=True))
-    blocks = np.stack([np.minimum(counts[0].effective_blocks, other.effective_blocks) for other in counts[1:]])
     first, second = pairs_of(len(chosen_groups)) if kind == "pair" else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    for number, other in enumerate(counts[1:]):
+        work = _Work(counts[0], other, kind, compute, lined.paired[number], level, resamples, seed)
+        telling = _part(progress, number, len(counts) - 1)
+        found = work.difference(telling, cancelled)
+        if lined.lineage == "same":
+            p = work.exchanged(first, second, ties, telling, cancelled)
+        else:
+            blocks = np.minimum(counts[0].effective_blocks, other.effective_blocks)
+            freedom = by_cell(blocks, kind, found[1].shape, first, second, np.minimum) - 1
+            p = error_pvalues(found[1], found[4], freedom)
+        parts.append((*found[:4], p))
+    others, difference, low, high, p = (np.stack(column) for column in zip(*parts, strict=True))
+    blocks = np.stack([np.minimum(counts[0].effective_blocks, other.effective_blocks) for other in counts[1:]])
     few = np.stack([base.few | other.chosen.few for other in counts[1:]])
-    p = error_pvalues(difference, error, by_cell(blocks, kind, difference.shape, first, second, np.minimum) - 1)
     unread = by_cell(few, kind, p.shape, first, second, np.logical_or)
     adjusted = np.stack([benjamini_hochberg(np.where(hide, np.nan, one)) for one, hide in zip(p, unread, strict=True)])
     widest = max(of.chosen.exists.shape[1] for of in counts)
@@ -171,51 +179,93 @@ def chosen_names(what: str, given: str | Sequence[str] | None, have: tuple[str, 
     return wanted
 
 
-def _difference(
-    one: BlockCounts,
-    two: BlockCounts,
-    kind: Kind,
-    compute: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    paired: bool,
-    level: float,
-    resamples: int,
-    seed: int,
-    progress: Progress | None,
-    cancelled: Cancelled | None,
-    turn: tuple[int, int],
-) -> tuple[np.ndarray, ...]:
-    """Value of the second, difference, interval and bootstrap error, each in the measure's shape."""
-    filled = [of.tokens.any(axis=(1, 2)) for of in (one, two)]
-    if paired:
-        filled = [filled[0] | filled[1]] * 2
-    if min(int(blocks.sum()) for blocks in filled) < 2:
-        raise CaptureError(
-            "Noise is told from documents in at least two blocks, but a capture has fewer: record more documents."
-        )
-    weights = [
-        resample_weights(int(blocks.sum()), resamples, seed + (0 if paired else at)) for at, blocks in enumerate(filled)
-    ]
-    sites, groups = one.count.shape[1:3]
-    widest = max(one.count.shape[3], two.count.shape[3])
-    parts = []
-    for chunk in site_chunks(sites, 2 * resamples * groups * widest):
-        report(turn[0] * sites + chunk.start, turn[1] * sites, progress, cancelled)
-        values, draws = [], []
-        for of, blocks, drawn in zip((one, two), filled, weights, strict=True):
-            count = of.count[blocks][:, chunk].astype(np.float64)
-            mask = of.chosen.real[chunk][:, None, :]
-            values.append(_wide(compute(count.sum(axis=0), mask), kind, widest))
-            draws.append(_wide(compute(np.tensordot(drawn, count, axes=1), mask), kind, widest))
-        gap = draws[1] - draws[0]
-        empty = np.isnan(gap).all(axis=0) | np.isnan(values[0]) | np.isnan(values[1])
-        safe = np.where(empty, 0.0, gap)
-        gap_now = values[1] - values[0]
-        ends = interval_ends(gap_now, safe, None, level)
-        spread = (np.nanstd if np.isnan(safe).any() else np.std)(safe, axis=0, ddof=1)
-        cells = (gap_now, ends[0], ends[1], spread)
-        parts.append((values[1], *(np.where(empty, np.nan, cell) for cell in cells)))
-    report((turn[0] + 1) * sites, turn[1] * sites, progress, cancelled)
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+@dataclass(frozen=True)
+class _Work:
+    """Two captures, block by block, and the number that they are compared in."""
+
+    one: BlockCounts
+    two: BlockCounts
+    kind: Kind
+    compute: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    paired: bool
+    level: float
+    resamples: int
+    seed: int
+
+    @property
+    def widest(self) -> int:
+        return max(self.one.count.shape[3], self.two.count.shape[3])
+
+    def filled(self) -> tuple[np.ndarray, np.ndarray]:
+        """bool [Bk] for each capture: the blocks that hold tokens; of captures of the same documents the same ones."""
+        first, second = ((of.tokens > 0).sum(axis=(1, 2)) > 0 for of in (self.one, self.two))
+        if self.paired:
+            first = second = first | second
+        if min(int(first.sum()), int(second.sum())) < 2:
+            raise CaptureError(
+                "Noise is told from documents in at least two blocks, but a capture has fewer: record more documents."
+            )
+        return first, second
+
+    def chunks(self, telling: Progress | None, cancelled: Cancelled | None, half: int) -> Iterator[slice]:
+        """Slices of sites, told as the first (0) or second (1) half of the work."""
+        sites, groups = self.one.count.shape[1:3]
+        for chunk in site_chunks(sites, 2 * self.resamples * groups * self.widest):
+            report(half * sites + chunk.start, 2 * sites, telling, cancelled)
+            yield chunk
+        report((half + 1) * sites, 2 * sites, telling, cancelled)
+
+    def difference(self, telling: Progress | None, cancelled: Cancelled | None) -> tuple[np.ndarray, ...]:
+        """Value of the second, difference, interval and bootstrap error, each in the measure's shape."""
+        filled = self.filled()
+        weights = [
+            resample_weights(int(blocks.sum()), self.resamples, self.seed + (0 if self.paired else at))
+            for at, blocks in enumerate(filled)
+        ]
+        parts = []
+        for chunk in self.chunks(telling, cancelled, 0):
+            values, draws = [], []
+            for of, blocks, drawn in zip((self.one, self.two), filled, weights, strict=True):
+                count = of.count[blocks][:, chunk].astype(np.float64)
+                mask = of.chosen.real[chunk][:, None, :]
+                values.append(_wide(self.compute(count.sum(axis=0), mask), self.kind, self.widest))
+                draws.append(_wide(self.compute(np.tensordot(drawn, count, axes=1), mask), self.kind, self.widest))
+            gap = draws[1] - draws[0]
+            empty = np.isnan(gap).all(axis=0) | np.isnan(values[0]) | np.isnan(values[1])
+            safe = np.where(empty, 0.0, gap)
+            gap_now = values[1] - values[0]
+            ends = interval_ends(gap_now, safe, None, self.level)
+            spread = (np.nanstd if np.isnan(safe).any() else np.std)(safe, axis=0, ddof=1)
+            cells = (gap_now, ends[0], ends[1], spread)
+            parts.append((values[1], *(np.where(empty, np.nan, cell) for cell in cells)))
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+    def exchanged(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        ties: np.random.Generator | None,
+        telling: Progress | None,
+        cancelled: Cancelled | None,
+    ) -> np.ndarray:
+        """p of every cell by letting the captures change places; both have the same experts."""
+        mine, theirs = self.filled()
+        places = exchange(self.one.count[mine], self.two.count[theirs], self.paired, self.resamples, self.seed)
+        parts = []
+        for chunk in self.chunks(telling, cancelled, 1):
+            mask = self.one.chosen.real[chunk][:, None, :]
+            here, there = places.sums(chunk)
+            gap = self.compute(there, mask) - self.compute(here, mask)
+            floor = by_cell(places.floor[chunk], self.kind, gap.shape[1:], first, second, np.maximum)
+            parts.append(exchange_pvalues(gap[0], gap[1:], floor, ties=ties))
+        return np.concatenate(parts)
+
+
+def _part(progress: Progress | None, number: int, of: int) -> Progress | None:
+    """Progress of one of several equal pieces of work, told as progress of all."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(number * total + done, of * total)
 
 
 def _counted(of: BlockCounts, measure: str, widest: int) -> np.ndarray:
@@ -238,6 +288,7 @@ def _caption(
 ) -> str:
     base = counts[0].chosen
     names = ", ".join(lined.names[1:])
+    tested = "by blocks that change captures" if lined.lineage == "same" else "by Student's t"
     same = "the same documents, resampled together" if all(lined.paired) else "other documents, resampled apart"
     how = "taken to mean the same in all" if lined.lineage == "same" else "not compared"
     numbers = f"expert numbers are {how}, because {lined.reason}"
@@ -245,5 +296,5 @@ def _caption(
     return (
         f"Difference in {measure} ({unit}) of {names} from {lined.names[0]} {sites_phrase(base.sites)}; {lined.names[0]}: "
         f"{groups_phrase(base.names, base.tokens)}{phase_phrase(phase)}; {same}; pale: within the noise of documents (corrected p above "
-        f"{SIGNIFICANT:g}, {level:.0%} intervals); {numbers}{notes}; a difference does not say which of them is better."
+        f"{SIGNIFICANT:g}, {tested}; {level:.0%} intervals); {numbers}{notes}; a difference does not say which of them is better."
     )

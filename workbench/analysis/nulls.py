@@ -1,7 +1,8 @@
 """What a number would be if groups did not matter: draws of counts under a null.
 
 fixed load   each choice of a site gets a group's label at random, in proportion to the groups' choices: every group draws from
-             the site's own load. Needs no rows; takes choices for independent, so bands are too narrow where documents differ.
+             the site's own load. Needs no rows. Choices of a document are alike, so the draws spread by as much more as the blocks of
+             the group differ beyond independent choices. Where groups share documents that is too much, and p errs to the safe side.
 labels       one group against another (or against all others): their labels are exchanged among units that belong together.
              - with token rows, in documents that hold both: labels are rotated along the document by a random amount, so that
                contiguous segments stay contiguous and every group keeps its number of tokens; documents that hold one of the two
@@ -94,20 +95,46 @@ def fixed_load_null(
             if pool.sum():
                 labelled = random.multinomial(pool, size / pool.sum(), size=(draws, experts)).transpose(0, 2, 1)
                 tokens = int(counts.tokens[:, site].sum())
-                drawn[:, place] = _distinct_choices(labelled, pool, size / pool.sum(), tokens)
+                wider = dispersion(counts.count[:, site], counts.tokens[:, site])
+                drawn[:, place] = _as_documents_spread(labelled, pool, size / pool.sum(), tokens, wider)
         observed = statistic.compute(count[chunk].astype(np.float64), real[chunk])
         parts.append((observed, *summarise(observed, statistic.compute(drawn, real[chunk]), ties)))
     report(sites, sites, progress, cancelled)
     return band("fixed load", "single choices", _joined(parts), draws, seed)
 
 
-def _distinct_choices(drawn: np.ndarray, pool: np.ndarray, share: np.ndarray, tokens: int) -> np.ndarray:
-    """Draws [R, G, E] with the spread that whole tokens give: a token takes an expert at most once, so that a count varies by
-    1 - c_i / N of N tokens, not by 1 - c_i / C of C choices (hypergeometric variances; ours, calibrated in benchmarks)."""
+def _as_documents_spread(
+    drawn: np.ndarray, pool: np.ndarray, share: np.ndarray, tokens: int, wider: np.ndarray
+) -> np.ndarray:
+    """Draws [R, G, E] with the spread that whole tokens of whole documents give.
+
+    A token takes an expert at most once, so that a count varies by 1 - c_i / N of N tokens, not by 1 - c_i / C of C choices
+    (hypergeometric variances; ours, calibrated in benchmarks), and documents differ, by the groups' `dispersion` [G]."""
     part, single = pool / max(tokens, 1), pool / max(int(pool.sum()), 1)
     factor = np.sqrt(np.clip((1 - part) / np.maximum(1 - single, 1e-9), 0.0, 1.0))
     mean = share[:, None] * pool[None, :]
-    return np.maximum(np.rint(mean + factor * (drawn - mean)), 0.0)
+    return np.maximum(np.rint(mean + np.sqrt(wider)[:, None] * factor * (drawn - mean)), 0.0)
+
+
+def dispersion(count: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """How much more a group's counts vary from block to block than if tokens were independent (quasi-likelihood; McCullagh and
+    Nelder 1989, section 4.5). 1 where the blocks show no more than chance would at 5 %. count [Bk, G, E], tokens [Bk, G] -> [G].
+
+    Squares and variances are added up before they are divided: ratios of single cells are wild where an expert is rare.
+    """
+    n = tokens.astype(np.float64)
+    some = np.maximum(n.sum(axis=0), 1.0)  # [G]
+    rate = count.sum(axis=0) / some[:, None]  # of a token to choose the expert
+    square = ((count - n[..., None] * rate) ** 2).sum(axis=(0, 2))
+    size = n * (1.0 - n / some)  # a block is part of the mean that it is held against
+    spread = rate * np.maximum(1.0 - rate, 0.0)
+    expected = size.sum(axis=0) * spread.sum(axis=-1)
+    # Degrees of freedom by Satterthwaite (1946); two experts of a token's k shut one another out by about r_i r_j / k.
+    square_rate = (rate**2).sum(axis=-1)
+    apart = (square_rate**2 - (rate**4).sum(axis=-1)) / np.maximum(rate.sum(axis=-1), 1e-12) ** 2
+    freedom = expected**2 / np.maximum((size**2).sum(axis=0) * ((spread**2).sum(axis=-1) + apart), 1e-12)
+    ratio = np.where(expected > 0, square / np.where(expected > 0, expected, 1.0), 1.0)
+    return np.where(ratio > 1.0 + 1.645 * np.sqrt(2.0 / np.maximum(freedom, 1.0)), ratio, 1.0)
 
 
 def label_null(

@@ -16,7 +16,7 @@ NULL_WORDS = {
 MORE_WORDS = {"untrained": "training changed it, as far as these initial weights go"}
 SUPPORTS = {
     "labels": "groups differ in what they use there",
-    "fixed load": "groups do not draw from one load, if tokens were independent (documents that differ look like this too)",
+    "fixed load": "groups do not draw from one load, by more than their documents differ",
     "untrained": "training changed it, as far as these initial weights go",
 }
 UNITS = {"group": "numbers of a group", "pair": "pairs of groups", "expert": "cells"}

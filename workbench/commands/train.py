@@ -98,7 +98,9 @@ def train(
         bool,
         typer.Option("--freeze-embeddings/--train-embeddings", help="Keep the encoder's word embeddings as they are."),
     ] = True,
-    bf16: Annotated[bool, typer.Option("--bf16/--no-bf16", help="bf16 arithmetic.")] = True,
+    bf16: Annotated[
+        bool, typer.Option("--bf16/--no-bf16", help="bf16 arithmetic, where the device has it; else float32.")
+    ] = True,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     save_minutes: Annotated[float, typer.Option("--save-minutes", min=0.01, help="Time between states on disk.")] = 4.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from workbench.models.files import ModelError
@@ -85,3 +86,28 @@ def choose_dtype(wish: str, device: Choice, fits: Callable[[str], bool]) -> Choi
             "float32", "dtype float32, because CPUs run it fastest and near-ties between experts are told apart"
         )
     return Choice("bfloat16", "dtype bfloat16, because float32 does not fit into memory")
+
+
+def arithmetic(device: str, bf16: bool) -> str:
+    """ "bfloat16" where it was asked for and `device` ("cpu", "cuda:0") computes in it, else "float32".
+
+    A CPU without such instructions (AVX2 only, say) works through bfloat16 number by number, some fifty times slower than float32.
+    """
+    import torch
+
+    if not bf16:
+        return "float32"
+    kind = device.split(":")[0]
+    if kind == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    # torch's own question before it hands bfloat16 to oneDNN.
+    quick = kind == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return "bfloat16" if quick else "float32"
+
+
+def autocast(device: str, bf16: bool) -> AbstractContextManager[object]:
+    """What training computes in: see `arithmetic`; weights, moments and losses stay float32."""
+    import torch
+
+    quick = arithmetic(device, bf16) == "bfloat16"
+    return torch.autocast(device.split(":")[0], torch.bfloat16) if quick else nullcontext()

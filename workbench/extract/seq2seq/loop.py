@@ -21,6 +21,7 @@ from workbench.extract.seq2seq.model import IGNORED, CopySeq2Seq
 from workbench.extract.seq2seq.stream import Stream
 from workbench.extract.state import load_state, read_state, write_state
 from workbench.extract.usm.train.loop import Length
+from workbench.models.device import arithmetic, autocast
 from workbench.training.processes import Place
 from workbench.training.writer import RunWriter
 
@@ -39,7 +40,8 @@ class Recipe:
         seed: of everything that chance decides. batch: examples a step.
         encoder_rate, decoder_rate: peak rates of AdamW. warmup: steps; then the rate falls linearly to 0.
         freeze_embeddings: keep the word embeddings as they are (special tokens have a part of their own).
-        bf16: autocast. clip: norm of the gradient. weight_decay: of matrices. dropout: while it trains.
+        bf16: autocast, where the device computes in it (`models.device.arithmetic`). clip: norm of the gradient.
+        weight_decay: of matrices. dropout: while it trains.
     """
 
     what: dict[str, Any] = field(default_factory=dict)
@@ -144,7 +146,10 @@ def train(
             "parameters": sum(parameter.numel() for parameter in model.parameters()), "config": {"start": start},
         },
         total_steps=length.steps if length.minutes is None else None,
-        training={"recipe": asdict(recipe), "minutes": length.minutes},
+        training={
+            "recipe": asdict(recipe), "minutes": length.minutes,
+            "arithmetic": arithmetic(next(model.parameters()).device.type, recipe.bf16),
+        },
         resume_from=step if resume else None,
     )  # fmt: skip
 
@@ -211,13 +216,13 @@ def train_step(
     device = next(model.parameters()).device
     torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout of this step, whether resumed or not
     batch = drawn.to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+    with autocast(device.type, recipe.bf16):
         losses = token_losses(model, batch)
     counted = (batch.labels != IGNORED).sum().clamp_min(1)
     loss = losses.sum() / counted
     more: dict[str, Tensor] = {}
     if extra is not None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+        with autocast(device.type, recipe.bf16):
             more = extra(model, stream.rows(step), step)
     shown = {f"loss/{name}": float(value.detach()) for name, value in more.items()}
     if shown:

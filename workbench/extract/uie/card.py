@@ -153,6 +153,10 @@ def card(
     what = recipe["what"]
     sets: list[str] = what["sets"]
     encoder = config["encoder"]
+    training = read_json(run / "run.json", "The run")["training"]
+    computed_in = training.get(
+        "arithmetic", "bfloat16" if recipe["bf16"] else "float32"
+    )  # runs before it was written down
     start = read_json(base / "run.json", "The run")["model"]["config"].get("start") if base is not None else None
     errors = report["calibration_error"]
     calibration = "; ".join(
@@ -170,7 +174,7 @@ def card(
         *([["base", f"copying and span tasks on open text: {said_run(base)[1]}"]] if base is not None else []),
         ["training", trained],
         ["objectives", ", ".join(f"{k} {v:g}" for k, v in what["objectives"].items()) + f"; rejection {what['sampling'].get('reject', 0):g} a spot; labels of each prompt sampled"],
-        ["optimiser", f"AdamW, rates {recipe['encoder_rate']:g} (encoder) and {recipe['decoder_rate']:g} (decoder), {recipe['warmup']} steps of warm-up, linear decay to 0, {'bf16 autocast' if recipe['bf16'] else 'float32'}"],
+        ["optimiser", f"AdamW, rates {recipe['encoder_rate']:g} (encoder) and {recipe['decoder_rate']:g} (decoder), {recipe['warmup']} steps of warm-up, linear decay to 0, {computed_in}"],
         ["reading", f"mode \"{report['mode']}\", threshold {report['threshold']:g}, chosen on development parts; calibration error on the other half of these texts, before and after fitting: {calibration}"],
     ]  # fmt: skip
     chosen = report["f1"][report["mode"]]

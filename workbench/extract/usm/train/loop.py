@@ -26,6 +26,7 @@ from workbench.extract.usm.train.recipe import Recipe, rate_factor
 from workbench.extract.usm.train.sources import Source, definitions, load_sources
 from workbench.extract.usm.train.state import Progress, load_state, read_progress, save_state
 from workbench.extract.usm.weights import save_model
+from workbench.models.device import arithmetic, autocast
 from workbench.training.writer import RunWriter
 
 MODEL = "model"
@@ -161,7 +162,10 @@ def train(
             "parameters": sum(parameter.numel() for parameter in model.parameters()), "config": {"encoder": encoder},
         },
         total_steps=length.steps if length.minutes is None else None,
-        training={"recipe": recipe.to_json(), "minutes": length.minutes},
+        training={
+            "recipe": recipe.to_json(), "minutes": length.minutes,
+            "arithmetic": arithmetic(model.device.type, recipe.bf16),
+        },
         resume_from=state.step if resume else None,
     )  # fmt: skip
     saved = time.monotonic()
@@ -212,7 +216,7 @@ def train_step(
     device = model.device
     torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout of this step, whether resumed or not
     batch = drawn.batch.to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+    with autocast(device.type, recipe.bf16):
         scores = model(batch)
     losses = link_loss(scores, to_device(drawn.targets, device))
     loss = torch.stack(list(losses.values())).sum()

@@ -18,7 +18,8 @@ class Recipe:
         documents: of a set at most.
         encoder_rate, head_rate: peak rates of AdamW for encoder and link heads. warmup: steps; then the rate falls linearly to 0.
         freeze_embeddings: keep the encoder's word embeddings as they are.
-        bf16: autocast. clip: norm of the gradient. weight_decay: of matrices.
+        bf16: autocast, where the device computes in it (`models.device.arithmetic`). clip: norm of the gradient.
+        weight_decay: of matrices.
         dropout: in the encoder while it trains.
         own_name, from_relations, far_labels, whole: see `prompts.Prompter`.
         patterns: share of samples, in the unit of `sources.PLANS`, from "X is a Y" patterns over the texts (`patterns`); 0: none.

@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,7 @@ def _key(text: str) -> str:
     return "".join(c for c in text.lower() if c.isalnum())
 
 
+@cache
 def _kept_back(root: Path) -> frozenset[str]:
     """Texts of all development and test parts that are measured on, so that no other set can show them."""
     found: set[str] = set()
