@@ -52,6 +52,14 @@ Checkpoint = Annotated[
         help="Folder of a trained model, or the name of a shipped one; omni-mini if not given.",
     ),
 ]
+Voices = Annotated[
+    int,
+    typer.Option(
+        "--voices",
+        min=0,
+        help="Further voices that the program espeak-ng (install it yourself) says the digits in, for training alone; 0 for none.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything that chance decides.")]
 
 
@@ -62,14 +70,17 @@ def tokenizers(
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.1, help="About how long; a fixed number of steps if not given.")
     ] = None,
+    voices: Voices = 0,
     seed: Seed = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train the tokenizers of text, pictures, clips and sound, which the model is then trained on.
 
-    Example:
+    Examples:
 
     workbench unified tokenizers --data-root data --out my-tokenizers
+
+    workbench unified tokenizers --data-root data --out my-tokenizers --voices 20
     """
     from tqdm import tqdm
 
@@ -83,7 +94,7 @@ def tokenizers(
             bar.total, bar.n = steps, step
             bar.refresh()
 
-        report = train_tokenizers(data_root, out, seed, minutes, progress)
+        report = train_tokenizers(data_root, out, seed, minutes, progress, voices=voices)
     output.say(f"{out}: tokenizers of text, pictures and sound")
     output.say(f"Next: workbench unified train --tokenizers {out} --data-root {data_root} --out my-run")
     output.result({"out": str(out), **report})
@@ -100,6 +111,7 @@ def train(
         list[Path] | None,
         typer.Option("--folder", help="A folder of your own captioned pictures, sounds or clips; may be repeated."),
     ] = None,
+    voices: Voices = 0,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps of the whole run.")] = 2000,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
     elastic: Annotated[
@@ -130,6 +142,8 @@ def train(
 
     workbench unified train --tokenizers my-tokenizers --data-root data --out runs/mine --steps 2000
 
+    workbench unified train --tokenizers my-tokenizers --data-root data --out runs/mine --voices 20
+
     torchrun --nproc-per-node 4 -m workbench.cli unified train --tokenizers my-tokenizers --data-root data --out runs/mine --bf16
     """
     quiet_libraries()
@@ -143,13 +157,14 @@ def train(
     bundle = Tokenizers.load(tokenizers)
     recipe = Recipe(
         seed=seed,
+        voices=voices,
         model=_object(model_config),
         learning_rate=learning_rate,
         bf16=bf16,
         elastic=Elastic() if elastic else None,
     ).with_batch(batch)
     plan = Plan(steps=steps, resume=resume, capture_every=capture_every, save_minutes=save_minutes, device=device)
-    data = Mixture(bundle, data_root, seed, cache=out / "cache", folders=tuple(folders or ()))
+    data = Mixture(bundle, data_root, seed, cache=out / "cache", folders=tuple(folders or ()), voices=voices)
     model = run(data, bundle, out, recipe, plan, progress=not as_json)
     output.say(f"{model}: the trained model")
     output.say(f"Next: workbench unified evaluate --checkpoint {model} --data-root {data_root}")

@@ -18,8 +18,9 @@ from workbench.unified.data.clips import ClipMaker
 from workbench.unified.data.folders import Captioned, read_captioned
 from workbench.unified.data.pictures import Pictures, digits, emoji, fashion, mnist_grey
 from workbench.unified.data.pools import ClipPool, PairPool, PicturePool, Pool, SpeechPool, StoryPool
-from workbench.unified.data.speech import Utterances, at_speed, spoken_digits
+from workbench.unified.data.speech import Utterances, at_speed, speaker_names, spoken_digits
 from workbench.unified.data.stories import stories
+from workbench.unified.data.voices import digest, further_voices
 from workbench.unified.data.words import SOMEONE
 from workbench.unified.segments import TASKS, Clip, DrawnClip, DrawnPicture, Picture, Sample, Segment, Sound, Speech
 from workbench.unified.tokenizers.bundle import Tokenizers
@@ -57,6 +58,8 @@ class _Material:
     digits: tuple[np.ndarray, np.ndarray]
     spoken: Utterances
     codes: list[np.ndarray]
+    made: Utterances  # further voices, trained on and never kept back
+    made_codes: list[np.ndarray]
     stories: list[str]
 
 
@@ -67,11 +70,12 @@ class Mixture:
         tokenizers: texts and sounds are encoded by them, once.
         data_root: folder with one folder a data set.
         seed: of order and wordings.
-        cache: folder for encoded sounds; made anew there when data or tokenizer change. None encodes each time.
+        cache: folder for encoded sounds and further voices; made anew there when data or tokenizer change. None makes them each time.
         folders: the user's own captioned pictures, sounds and clips, added to the tasks.
+        voices: number of further voices that the program espeak-ng says the digits in; they are only ever trained on.
 
     Raises:
-        UnifiedError: a data set is missing or broken.
+        UnifiedError: a data set is missing or broken, or the voices cannot be made.
     """
 
     tasks: tuple[str, ...] = TASKS
@@ -83,17 +87,22 @@ class Mixture:
         seed: int = 0,
         cache: Path | None = None,
         folders: Sequence[Path] = (),
+        voices: int = 0,
     ) -> None:
         self.seed = seed
         self._tokenizers = tokenizers.fingerprint()
         own = [item for folder in folders for item in read_captioned(folder, tokenizers)]
         spoken = _voices(spoken_digits(data_root, "train"))
         codes = encoded.sound_codes(tokenizers.audio, spoken.sounds, cache)
+        made = further_voices(voices, seed, speaker_names(data_root), cache)
+        self._voices = digest(made)
         material = _Material(
-            tuple(made(data_root, "train") for made in (fashion, digits, emoji)),
+            tuple(read(data_root, "train") for read in (fashion, digits, emoji)),
             mnist_grey(data_root, "train"),
             spoken,
             codes,
+            made,
+            encoded.sound_codes(tokenizers.audio, made.sounds, cache) if len(made) else [],
             stories(data_root, "train"),
         )
         self._train = self._pools(tokenizers, material, own, kept=False)
@@ -111,7 +120,7 @@ class Mixture:
     def fingerprint(self) -> str:
         """Changes when the data or the tokenizers change."""
         sizes = {task: [len(pool) for pool in turns.pools] for task, turns in sorted(self._train.items())}
-        return hashlib.sha256(f"{self._tokenizers}{sizes}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self._tokenizers}{sizes}{self._voices}".encode()).hexdigest()[:16]
 
     def _make(self, tasks: dict[str, _Turns], task: str, number: int, kept: bool) -> Sample:
         turns = tasks[task]
@@ -143,7 +152,10 @@ class Mixture:
         clips = ClipMaker(grey[cut], labels[cut], CLIPS // 50 if kept else CLIPS, (self.seed, 2, int(kept)))
         spoken, codes, tales = material.spoken, material.codes, material.stories
         chosen = np.arange(len(codes))[_spoken_part(spoken, kept)]
-        voices = ([codes[i] for i in chosen], spoken.digits[chosen], [spoken.speakers[i] for i in chosen])
+        said = ([codes[i] for i in chosen], spoken.digits[chosen], [spoken.speakers[i] for i in chosen])
+        if not kept:
+            further = material.made
+            said = (said[0] + material.made_codes, np.append(said[1], further.digits), [*said[2], *further.speakers])
         made: dict[str, _Turns] = {"text": _Turns((StoryPool(tales[_cut(len(tales), kept)], text),), (0,))}
         # Garments are hardest to read, digits to draw; emoji are there for colour and open captions. Their captions are long and cannot be
         # known for sure: where they are read, one in twenty leaves more of the gradient to the one word that names a garment.
@@ -152,7 +164,7 @@ class Mixture:
             pools = tuple(PicturePool(one, text, turns is drawing) for one in pictures)
             made[task] = _Turns(pools, turns)
         for task, drawn in (("speech_to_word", False), ("word_to_speech", True)):
-            made[task] = _Turns((SpeechPool(*voices, text, drawn),), (0,))
+            made[task] = _Turns((SpeechPool(*said, text, drawn),), (0,))
         for task, drawn in (("clip_to_caption", False), ("caption_to_clip", True)):
             made[task] = _Turns((ClipPool(clips, text, drawn),), (0,))
         return _with_own(made, own, tokenizers) if own else made

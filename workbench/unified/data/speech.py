@@ -112,6 +112,19 @@ def spoken_digits(root: Path, part: str) -> Utterances:
     return Utterances(tuple(sounds), np.array(numbers, np.int64), tuple(speakers))
 
 
+def joined(first: Utterances, second: Utterances) -> Utterances:
+    """The utterances of both, one after the other."""
+    return Utterances(
+        first.sounds + second.sounds, np.append(first.digits, second.digits), first.speakers + second.speakers
+    )
+
+
+def speaker_names(root: Path) -> frozenset[str]:
+    """Everyone whose recordings lie below a data root, in whatever part, and the held-out speaker in any case."""
+    paths = (set_folder(root, "fsdd") / "recordings").glob("*_*_*.wav")
+    return frozenset({HELD_OUT_SPEAKER, *(path.stem.split("_")[1].lower() for path in paths)})
+
+
 def at_speed(sound: np.ndarray, factor: float) -> np.ndarray:
     """The sound played ``factor`` times as fast, which also raises its pitch: another voice.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 from workbench.unified.data import words
 from workbench.unified.data.clips import moving_digits
 from workbench.unified.data.pictures import digits, emoji, fashion
-from workbench.unified.data.speech import spoken_digits
+from workbench.unified.data.speech import Utterances, joined, speaker_names, spoken_digits
 from workbench.unified.data.stories import stories
+from workbench.unified.data.voices import further_voices
 from workbench.unified.segments import UnifiedError
 from workbench.unified.tokenizers.audio import AudioConfig
 from workbench.unified.tokenizers.bundle import Tokenizers
@@ -25,7 +26,7 @@ from workbench.unified.tokenizers.text import train_text
 from workbench.unified.tokenizers.train_audio import AudioPlan, measure_audio, train_audio
 from workbench.unified.tokenizers.train_image import ImagePlan, Report, Source, measure_image, train_image
 
-METRICS, REPORT = "metrics.jsonl", "report.json"
+METRICS, REPORT, CACHE = "metrics.jsonl", "report.json", "cache"
 CLIPS = 4000
 """Moving-digit clips that the image tokenizer learns from."""
 MEASURED = 500
@@ -61,6 +62,7 @@ def train_tokenizers(
     minutes: float | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     plan: TokenizersPlan | None = None,
+    voices: int = 0,
 ) -> dict[str, Any]:
     """Train, measure and save the tokenizers.
 
@@ -72,22 +74,31 @@ def train_tokenizers(
             makes a run repeatable.
         progress: told what is trained, steps done and steps in all.
         plan: shapes and lengths.
+        voices: number of further voices, made by espeak-ng and kept in ``out/cache``, that the audio tokenizer learns from; what is
+            measured is recorded speech alone.
 
     Returns:
         Measures on held-out data: ``text``, ``image``, ``audio``, and ``seconds`` of each.
 
     Raises:
-        UnifiedError: data is missing, or ``out`` already holds a bundle.
+        UnifiedError: data is missing, ``out`` already holds a bundle, or the voices cannot be made.
     """
     if (out / REPORT).exists():
         raise UnifiedError(f"Expected a new folder, but '{out}' already holds tokenizers: name another --out.")
     chosen = plan or TokenizersPlan()
     out.mkdir(parents=True, exist_ok=True)
     pictures, clips = _frames(data_root, seed)
-    spoken = spoken_digits(data_root, "train")
+    spoken = joined(
+        spoken_digits(data_root, "train"), further_voices(voices, seed, speaker_names(data_root), out / CACHE)
+    )
     if minutes is not None:
         chosen = chosen.scaled(_factor(pictures, clips, chosen, minutes))
-    found: dict[str, Any] = {"seed": seed, "image_steps": chosen.image.steps, "clip_steps": chosen.image.clip_steps}
+    found: dict[str, Any] = {
+        "seed": seed,
+        "voices": voices,
+        "image_steps": chosen.image.steps,
+        "clip_steps": chosen.image.clip_steps,
+    }
     with (out / METRICS).open("w", encoding="utf-8") as file:
 
         def report(name: str, done: int, steps: int, measures: dict[str, float]) -> None:
@@ -133,15 +144,19 @@ def measure_tokenizers(tokenizers: Tokenizers, data_root: Path) -> dict[str, Any
     }
 
 
-def corpus(data_root: Path) -> Iterator[str]:
-    """Training texts of the text tokenizer: the stories, and every caption of the closed sets in every wording."""
+def corpus(data_root: Path, speakers: Iterable[str]) -> Iterator[str]:
+    """Training texts of the text tokenizer: the stories, and every caption of the closed sets in every wording.
+
+    Args:
+        data_root: folder with one folder a data set.
+        speakers: names of those whose speech is trained on.
+    """
     yield from stories(data_root, "train")
-    speakers = sorted(set(spoken_digits(data_root, "train").speakers))
     for _ in range(CAPTION_ROUNDS):
         yield from (c.format(x=x) for c, x in itertools.product(words.GARMENT_WORDINGS.captions, words.GARMENTS))
         yield from (c.format(x=x) for c, x in itertools.product(words.DIGIT_WORDINGS.captions, words.DIGITS))
         for caption, x in itertools.product(words.SPEECH_WORDINGS.captions, words.DIGITS):
-            yield from (caption.format(x=x, y=y) for y in (*speakers, words.SOMEONE))
+            yield from (caption.format(x=x, y=y) for y in (*sorted(set(speakers)), words.SOMEONE))
         for caption, x in itertools.product(words.CLIP_WORDINGS.captions, words.DIGITS):
             yield from (caption.format(x=x, y=y) for y in words.DIRECTIONS)
     yield from (words.EMOJI_WORDINGS.write(n, name) for n, name in enumerate(emoji(data_root, "train").names))
@@ -167,11 +182,11 @@ def _train(
     seed: int,
     pictures: list[Source],
     clips: list[Source],
-    spoken: Any,
+    spoken: Utterances,
     report: Report,
 ) -> tuple[Tokenizers, dict[str, float]]:
     marks = [time.perf_counter()]
-    text = train_text(corpus(data_root), plan.vocabulary)
+    text = train_text(corpus(data_root, spoken.speakers), plan.vocabulary)
     marks.append(time.perf_counter())
     audio = train_audio(spoken, plan.audio_shape, plan.audio, seed, report)
     marks.append(time.perf_counter())
