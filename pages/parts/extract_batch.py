@@ -16,7 +16,7 @@ from pages.parts.extract_job import BatchOrder, BatchResult, Which, run_batch
 from pages.parts.extract_view import rows_for_table
 from pages.parts.faults import in_words
 from pages.parts.frame import follow
-from pages.parts.words import count
+from pages.parts.words import count, plain
 from workbench import session
 from workbench.extract import Document, Schema, read_documents
 from workbench.extract.marks import COLUMNS, lines_of
@@ -25,6 +25,7 @@ from workbench.jobs import Task
 _P = "extract."
 TYPES = ["csv", "jsonl", "txt", "parquet"]
 SHOWN = 50
+EVERY = 1.0  # seconds between two looks at how far a batch is
 
 
 class Batch:
@@ -113,10 +114,7 @@ def _show(batch: Batch) -> None:
     job = session.jobs().get(batch.job)
     now = job.snapshot() if job is not None else None
     if now is not None and not now.finished:
-        st.progress(now.fraction or 0.0, text=f"{now.step}: {now.done:,} of {now.total or 0:,}")
-        st.button(
-            "Cancel", key=f"{_P}batch.cancel", disabled=now.stopping, on_click=session.jobs().cancel, args=(batch.job,)
-        )
+        st.fragment(_progress, run_every=EVERY)(batch.job)
     elif now is not None and now.error and not result.done:
         st.error(in_words(now.error, 600))
         return
@@ -147,6 +145,20 @@ def _show(batch: Batch) -> None:
             name.upper(), data=partial(make, result), file_name=f"extracted.{name}", mime=mime, key=f"{_P}batch.{name}",
             icon=":material/download:", on_click="ignore", type="tertiary",
         )  # fmt: skip
+
+
+def _progress(job_id: int) -> None:
+    """How far the batch is, and Cancel; drawn anew by itself, since the page is not until the end."""
+    job = session.jobs().get(job_id)
+    if job is None:
+        return
+    now = job.snapshot()
+    how_far = f": {now.done:,} of {now.total:,}" if now.total else ""
+    st.progress(1.0 if now.finished else now.fraction or 0.0, text=plain(f"{now.step}{how_far}"))
+    st.button(
+        "Cancel", key=f"{_P}batch.cancel", disabled=now.stopping or now.finished, on_click=session.jobs().cancel, args=(job_id,),
+        help="The work stops at its next batch; what was done is kept.",
+    )  # fmt: skip
 
 
 def _jsonl(result: BatchResult) -> bytes:

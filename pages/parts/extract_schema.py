@@ -166,10 +166,10 @@ def _entities(base: dict[str, Any], revision: int) -> list[Any]:
         {
             "name": st.column_config.TextColumn("Type", required=True, max_chars=200),
             "description": st.column_config.TextColumn(
-                "Description", max_chars=2000, help="What belongs to it, for engines that read it."
+                "Description", width="small", max_chars=2000, help="What belongs to it, for engines that read it."
             ),
             "threshold": st.column_config.NumberColumn(
-                "Least score", min_value=0.0, max_value=1.0, step=0.05, help="Empty: that of the run."
+                "Least score", width="small", min_value=0.0, max_value=1.0, step=0.05, help="Empty: that of the run."
             ),
         },
         f"{_P}entities.{revision}",

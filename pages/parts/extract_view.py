@@ -163,10 +163,10 @@ def _table(document: Document, prefix: str, on_pick: Callable[[Pick], None]) -> 
 
     st.dataframe(
         frame.head(MOST_ROWS), key=key, hide_index=True, on_select=take, selection_mode="single-row",
-        height=min(420, 42 + 30 * len(frame)), row_height=30,
+        height=min(420, 42 + 30 * len(frame)), row_height=30, column_order=["words", "type", "score", "kind", "at"],
         column_config={
             "kind": st.column_config.TextColumn("Kind", width="small"),
-            "type": st.column_config.TextColumn("Type"),
+            "type": st.column_config.TextColumn("Type", width="small"),
             "words": st.column_config.TextColumn("Words"),
             "score": st.column_config.ProgressColumn("Score", min_value=0.0, max_value=1.0, format="%.2f", width="small"),
             "at": st.column_config.NumberColumn("At", help="First character, counted from 0 in Unicode code points.", width="small"),

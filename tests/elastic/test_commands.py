@@ -176,12 +176,68 @@ def test_ctrl_c_keeps_what_was_found(tmp_path: Path) -> None:
         [sys.executable, "-m", "workbench.cli", *arguments, "--out", str(out), "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    for _ in range(2400):
-        if (out / "journal.jsonl").is_file() and '"time"' in (out / "journal.jsonl").read_text():
-            break
-        time.sleep(0.1)
+    _wait_for(out, '"time"')
     process.send_signal(signal.SIGINT)
     said, errors = process.communicate(timeout=120)
     told = json.loads(said.strip().splitlines()[-1])
     assert process.returncode == 0 and told["stopped_early"] is True and told["rows"] == 2, errors
     assert len(load_curve(out).rows) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
+def test_pressed_twice_it_stops_at_once_and_says_what_is_kept(tmp_path: Path) -> None:
+    model, inputs, out = str(save_model(tmp_path / "model")), str(texts(tmp_path / "texts")), tmp_path / "sweep"
+    # One batch of the clock takes long here, so that the second press comes within it.
+    arguments = ["sweep", "--model", model, "--input", inputs, "--max-length", "32", "--rounds", "2", "--latency-length", "8", "--decode-steps", "1000000"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workbench.cli", *arguments, "--out", str(out)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    _wait_for(out, '"loss"')
+    time.sleep(3)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and errors.strip().splitlines()[-1].startswith(
+        "Stopped at once. What was found is kept in"
+    ), errors
+    assert len(load_curve(out).rows) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without telling it")
+def test_a_carve_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM, by which time limits and machines that shut down end a program."""
+    model = str(save_model(tmp_path / "model"))
+    arguments = [
+        "carve",
+        "--model",
+        model,
+        "--sub-model",
+        "top_k=1",
+        "--out",
+        str(tmp_path / "out" / "small"),
+        "--recover",
+        "100000",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workbench.cli", *arguments, "--input", str(texts(tmp_path / "texts")), "--max-length", "32"], cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    for _ in range(2400):
+        if list((tmp_path / "out").glob(".small.*/model.safetensors")):
+            break
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1 and "nothing was kept" in errors.strip().splitlines()[-1], errors
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def _wait_for(out: Path, words: str) -> None:
+    """Until the journal of a sweep holds these words."""
+    for _ in range(2400):
+        if (out / "journal.jsonl").is_file() and words in (out / "journal.jsonl").read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"the journal holds no {words}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from probes import SubModel
 from tests.probes.families.build import build
 from tests.probes.families.catalogue import all_families
+from workbench.elastic import latency
 from workbench.elastic.errors import CarveError, SweepError
 from workbench.elastic.gather import carve_in_memory
 from workbench.elastic.latency import (
@@ -204,3 +206,25 @@ def test_a_visit_decodes_with_a_cache() -> None:
     handle.remove()
     warm = [(2, 7), (2, 1), (2, 1)]
     assert shapes == [*warm, (2, 7), (2, 1), (2, 1), (2, 1)]
+
+
+def test_garbage_is_not_collected_while_the_clock_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    def visit(*_: Any) -> Timing:
+        seen.append((gc.isenabled(), gc.get_freeze_count() > 100_000))
+        return Timing(1.0, (1.0,))
+
+    monkeypatch.setattr(latency, "time_visit", visit)
+    model, before = model_of("mixtral"), gc.get_freeze_count()
+    gathered, options = Gathered(model, {"full": SubModel().plan(model)}), LatencyOptions(rounds=2, steps=1)
+    assert measure(
+        gathered,
+        torch.zeros(1, 4),
+        options,
+        list(visits(["full"], options)),
+        lambda *_: None,
+        lambda *_: None,
+        lambda: False,
+    )
+    assert seen == [(False, True)] * 2 and gc.isenabled() and gc.get_freeze_count() == before

@@ -16,9 +16,9 @@ from probes import SubModel, SubModelError
 from tests.tiny_model import save_model
 from workbench.analysis.curve import EVERY, load_curve
 from workbench.capture.errors import CaptureError
-from workbench.elastic import journal as journal_module
 from workbench.elastic.errors import ElasticError, SweepError
-from workbench.elastic.harness import Harness, measures_of
+from workbench.elastic.harness import measures_of
+from workbench.elastic.journal import Journal
 from workbench.elastic.latency import LatencyOptions
 from workbench.elastic.points import grid, make_points
 from workbench.elastic.ranking import Rankings, needed
@@ -196,22 +196,33 @@ def test_another_sweep_is_not_mixed_in(loaded: LoadedModel, tmp_path: Path) -> N
         run(loaded, tmp_path / "mine" / "letter.txt")
 
 
-def test_a_full_disk_keeps_what_was_found(loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is there on Linux only")
+@pytest.mark.parametrize(("lines", "rows"), [(2, 0), (14, 4)])  # amid the losses; amid the clock, with all losses found
+def test_a_full_disk_keeps_what_was_found(
+    loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int, rows: int
+) -> None:
     written: list[int] = []
-    old = journal_module.Journal.add
+    old = Journal.add
 
     def add(self: Any, kind: str, sub_model: str, **values: Any) -> None:
+        if len(written) == lines:  # from here on the kernel itself says that there is no space
+            self._handle.close()
+            self._handle = Path("/dev/full").open("a")  # noqa: SIM115 - the journal closes it
         written.append(1)
-        if len(written) > 5:
-            raise journal_module.write_error(OSError(28, "No space left on device"), self.folder)
         old(self, kind, sub_model, **values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal_module.Journal, "add", add)
-        with pytest.raises(CaptureError, match="is full"):
+        patch.setattr(Journal, "add", add)
+        with pytest.raises(
+            CaptureError, match="is full.* what was found is kept: free some space, then go on with --resume"
+        ):
             run(loaded, tmp_path / "out")
-    assert len((tmp_path / "out" / "journal.jsonl").read_text().splitlines()) == 5
-    assert run(loaded, tmp_path / "out", resume=True).rows == 4
+    assert len((tmp_path / "out" / "journal.jsonl").read_text().splitlines()) == lines
+    assert (tmp_path / "out" / "curve.parquet").exists() == (rows > 0)
+    if rows:
+        assert len(load_curve(tmp_path / "out").rows) == rows
+    again = run(loaded, tmp_path / "out", resume=True)
+    assert again.rows == 4 and not again.stopped
 
 
 # ------------------------------------------------------------------ points and rankings
@@ -300,5 +311,11 @@ def test_a_real_task_under_every_sub_model(loaded: LoadedModel, tmp_path: Path) 
     run(loaded, tmp_path / "out", options)
     quality = load_curve(tmp_path / "out").quality
     assert list(quality[quality["measure"] == "toy_choice acc"]["sub_model"]) == ["full", *SUBS]
-    with pytest.raises(SweepError, match="knows no task 'nix'"):
-        Harness(loaded, ("nix",), folder=None, limit=None, batch_size=1)
+    # A name that is not known, and a folder that is not there, are told before anything runs.
+    for wrong, words in (
+        (replace(options, tasks=("nix",)), "knows no task 'nix'"),
+        (replace(options, task_folder=tmp_path / "no"), "is no folder"),
+    ):
+        with pytest.raises(SweepError, match=words):
+            run(loaded, tmp_path / "other", wrong)
+    assert not (tmp_path / "other").exists()

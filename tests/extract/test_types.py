@@ -56,9 +56,16 @@ def test_sentiment_is_short_for_entities_and_relations() -> None:
         ({"entities": ["a"], "relations": {"r": {"head": ["b"], "tail": ["a"]}}}, "names 'b' as its head"),
         ({"relations": {"r": {"head": [], "tail": []}}, "events": {"e": []}}, "need entity types"),
         ({"entitys": ["a"]}, "entitys: this key is not known"),
-        ({"entities": [{"name": "a", "threshold": 2}]}, "threshold"),
+        (
+            {"entities": [{"name": "a", "threshold": 2}]},
+            "threshold: a number of at most 1 was expected here, but 2 came",
+        ),
+        ({"entities": [{"name": "a", "threshold": "x"}]}, "threshold: a number was expected here, but 'x' came"),
+        ({"entities": "person"}, "entities: a list was expected here, but 'person' came"),
+        ({"relations": ["r"]}, "relations: an object with names as keys was expected here"),
         ({"entities": [5]}, "entities.0"),
-        ({"entities": ["  "]}, "entities.0.name"),
+        ({"entities": ["  "]}, "entities.0.name: a name with at least one visible character"),
+        ({"entities": ["a" * 201]}, "at most 200 characters"),
         ({"entities": [f"t{n}" for n in range(20_001)]}, "20,001 labels"),
     ],
 )

@@ -152,11 +152,15 @@ def sweep(
     )
     output.note(f"Chosen: {loaded.reason}")
     stopping = "Stopping after this batch; what was found is kept. Ctrl-C again stops at once."
-    with working(output, "sweep", stopping) as (progress, stopped):
-        done = run(
-            loaded, documents, wanted, options, out, listed=listed, calibration=calibration,
-            ranking=None if ranking is None else Capture.load(ranking), resume=resume, progress=progress, cancelled=stopped,
-        )  # fmt: skip
+    try:
+        with working(output, "sweep", stopping) as (progress, stopped):
+            done = run(
+                loaded, documents, wanted, options, out, listed=listed, calibration=calibration,
+                ranking=None if ranking is None else Capture.load(ranking), resume=resume, progress=progress, cancelled=stopped,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        output.note(f"Stopped at once. What was found is kept in '{out}': go on with --resume.")
+        raise typer.Exit(130) from None
     for words, why in done.left_out.items():
         output.note(f"Left out: {words}: {why}")
     if done.stopped:
@@ -166,7 +170,10 @@ def sweep(
     )
     shared = f"{done.layers} layer runs instead of {done.layers_plain}" if done.shared else f"not shared: {done.reason}"
     output.say(f"Work a batch: {shared}")
-    output.say(f"Next: workbench budget {out} --bytes 2GB, or the page Elastic of `workbench app`")
+    if done.stopped or done.curve is None:
+        output.say("Next: the same command with --resume")
+    else:
+        output.say(f"Next: workbench budget {out} --bytes 2GB, or the page Elastic of `workbench app`")
     output.result(
         {
             "out": str(out), "curve": None if done.curve is None else str(done.curve), "points": done.points, "rows": done.rows,

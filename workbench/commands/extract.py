@@ -28,6 +28,12 @@ NestedOption = Annotated[
     bool, typer.Option("--nested/--flat", help="Keep overlapping entities, or the best scored of them only.")
 ]
 BatchOption = Annotated[int, typer.Option(min=1, help="Texts in one pass.")]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format", help="jsonl, conll, spert, uie, aste, brat or spacy. Default: by the file.", show_default=False
+    ),
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 DemonstrationsOption = Annotated[
     Path | None,
@@ -55,6 +61,7 @@ def extract(
         str | None, typer.Option(help="Column or key of the text. Default: text.", show_default=False)
     ] = None,
     lines: Annotated[bool, typer.Option("--lines", help="A txt file holds a text a line.")] = False,
+    form: FormatOption = None,
     batch_size: BatchOption = 8,
     device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
@@ -75,7 +82,7 @@ def extract(
     if out.exists() and not overwrite:
         raise ExtractError(f"'{out}' exists already: choose another --out, or add --overwrite to replace it.")
     wanted = Schema.load(schema)
-    documents = read_texts(input_, text_column, lines)
+    documents = read_texts(input_, text_column, lines, form)
     first = next(documents, None)
     if first is None:
         raise ExtractError(f"'{input_}' holds no text: give a file with at least one.")
@@ -140,13 +147,8 @@ def evaluate(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data sets (docs/data.md).", show_default=False)
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of a named set: train, dev or test.")] = "test",
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format", help="jsonl, conll, spert, uie, aste, brat or spacy. Default: by the file.", show_default=False
-        ),
-    ] = None,
+    split: Annotated[str, typer.Option(help="Split of a named set or of a UIE folder: train, dev or test.")] = "test",
+    form: FormatOption = None,
     threshold: ThresholdOption = None,
     nested: NestedOption = True,
     match_mode: Annotated[str, typer.Option(help="normal, set or multimatch, as in UIE's scorer.")] = "normal",
@@ -222,7 +224,7 @@ def _data(data: str, root: Path | None, split: str, form: str | None, counts: An
     from workbench.extract.formats.sets import load_data
 
     if Path(data).exists():
-        return list(read_annotated(data, form, counts))
+        return list(read_annotated(data, form, counts, split))
     if root is None:
         raise ExtractError(
             f"'{data}' is no file; if it is the name of a data set, say where the sets lie by --data-root."

@@ -58,7 +58,7 @@ def read_files(
 def working(
     output: Output, what: str, stopping: str, *, total: int | None = None, unit: str = ""
 ) -> Iterator[tuple[Callable[[int, int, str], None], Callable[[], bool]]]:
-    """A bar, and Ctrl-C that asks the work to stop: (progress to call with done, total and words; whether to stop).
+    """A bar, and Ctrl-C or SIGTERM that asks the work to stop: (progress to call with done, total and words; whether to stop).
 
     Args:
         what: name of the bar. stopping: said at the first Ctrl-C.
@@ -68,7 +68,7 @@ def working(
 
     with (
         tqdm(total=total, desc=what, unit=unit, unit_scale=unit == "B", leave=False, disable=None) as bar,
-        stop_on_interrupt(lambda: output.note(stopping)) as stopped,
+        stop_on_interrupt(lambda: output.note(stopping), terminate=True) as stopped,
     ):
 
         def progress(done: int, of: int, words: str) -> None:

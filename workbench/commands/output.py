@@ -55,11 +55,12 @@ def quiet_libraries() -> None:
 
 
 @contextmanager
-def stop_on_interrupt(said: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+def stop_on_interrupt(said: Callable[[], None], *, terminate: bool = False) -> Iterator[Callable[[], bool]]:
     """Yield a question "was Ctrl-C pressed?"; the first press only notes it, a second one stops at once.
 
     Args:
         said: called at the first press.
+        terminate: SIGTERM, by which a machine that shuts down or a time limit ends programs, counts as a press too.
     """
     pressed = False
 
@@ -70,15 +71,17 @@ def stop_on_interrupt(said: Callable[[], None]) -> Iterator[Callable[[], bool]]:
         pressed = True
         said()
 
+    heard = [signal.SIGINT, signal.SIGTERM] if terminate else [signal.SIGINT]
     try:
-        before = signal.signal(signal.SIGINT, press)
+        before = {number: signal.signal(number, press) for number in heard}
     except ValueError:  # not the main thread: the caller has its own way to stop
         yield lambda: False
         return
     try:
         yield lambda: pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def fail(sentence: str) -> int:

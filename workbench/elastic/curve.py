@@ -13,8 +13,7 @@ import numpy as np
 
 from workbench.analysis.curve import DOCUMENTS_FILE, EVERY, draws, interval
 from workbench.capture.schema import CURVE_FILE
-from workbench.capture.write import write_error
-from workbench.elastic.journal import Found
+from workbench.elastic.journal import Found, kept_error
 from workbench.elastic.latency import LatencyOptions, Quantiles, quantiles, shares
 from workbench.elastic.points import FULL, Point
 from workbench.elastic.texts import Texts
@@ -254,7 +253,7 @@ def _replace(file: Path, table: pa.Table) -> Path:
         pq.write_table(table, temporary, compression="zstd")
         os.replace(temporary, file)
     except OSError as fault:
-        raise write_error(fault, file) from fault
+        raise kept_error(fault, file.parent) from fault
     finally:
         temporary.unlink(missing_ok=True)
     return file

@@ -19,16 +19,38 @@ if TYPE_CHECKING:
 ONLY_GROUP = "task"  # what stands for a group of texts in a row about a task
 
 
-def check_harness(tasks: Sequence[str]) -> None:
-    """Refuse tasks before anything is run where the package is missing.
+def check_harness(tasks: Sequence[str], folder: Path | None = None) -> None:
+    """Refuse tasks before anything is run where the package is missing, or knows no such task.
+
+    Args:
+        tasks: names of tasks. folder: further task files (YAML), or None.
 
     Raises:
-        SweepError: with the install line.
+        SweepError: with the install line, or naming the task.
     """
-    if tasks and find_spec("lm_eval") is None:
+    if tasks:
+        _manager(tasks, folder)
+
+
+def _manager(tasks: Sequence[str], folder: Path | None) -> Any:
+    """The harness's list of tasks, with all of these in it."""
+    if find_spec("lm_eval") is None:
         raise SweepError(
             f"The task '{tasks[0]}' needs the package lm-eval, which is not installed: install it with `pip install 'unified-workbench[harness]'`."
         )
+    if folder is not None and not folder.is_dir():
+        raise SweepError(f"--task-folder names '{folder}', which is no folder: name the one that holds the task files.")
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=None if folder is None else str(folder))
+    known = set(manager.all_tasks)
+    missing = [task for task in tasks if task not in known]
+    if missing:
+        raise SweepError(
+            f"lm-evaluation-harness knows no task '{missing[0]}': check its name with `lm-eval ls tasks`, or name the folder of its YAML file "
+            "with --task-folder."
+        )
+    return manager
 
 
 class Harness:
@@ -48,19 +70,10 @@ class Harness:
     def __init__(
         self, loaded: LoadedModel, tasks: Sequence[str], *, folder: Path | None, limit: int | None, batch_size: int
     ) -> None:
-        check_harness(tasks)
-        from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
-
         self.limit, self.tasks = limit, list(tasks)
-        self._manager: Any = TaskManager(include_path=str(folder) if folder is not None else None)
-        known = set(self._manager.all_tasks)
-        missing = [task for task in tasks if task not in known]
-        if missing:
-            raise SweepError(
-                f"lm-evaluation-harness knows no task '{missing[0]}': check its name with `lm-eval ls tasks`, or name the folder of its YAML file "
-                "with --task-folder."
-            )
+        self._manager = _manager(tasks, folder)
+        from lm_eval.models.huggingface import HFLM
+
         self._model: Any = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
 
     def run(self, task: str) -> list[dict[str, Any]]:

@@ -10,14 +10,17 @@ A line that was cut off when the program was killed is passed over, and its work
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from workbench.capture.errors import CaptureError
 from workbench.capture.write import write_error
 from workbench.elastic.errors import SweepError
 
@@ -123,11 +126,25 @@ class Journal:
             self._handle.write(json.dumps(line) + "\n")
             self._handle.flush()
         except OSError as fault:
-            raise write_error(fault, self.folder) from fault
+            raise kept_error(fault, self.folder) from fault
         self.found.take(line)
 
     def close(self) -> None:
-        self._handle.close()
+        # Every finding was flushed already; after a full disk closing would only fail once more, and hide the first fault.
+        with suppress(OSError):
+            self._handle.close()
+
+
+def kept_error(fault: OSError, folder: Path) -> CaptureError:
+    """The sentence for a finding or a curve that could not be written: the ones before it are kept."""
+    if fault.errno == errno.ENOSPC:
+        return CaptureError(
+            f"The disk that holds '{folder}' is full, so the sweep stopped; what was found is kept: free some space, then go on with --resume."
+        )
+    return CaptureError(
+        f"The findings in '{folder}' cannot be written ({fault.strerror or fault}), so the sweep stopped; what was found is kept: check the "
+        "folder and the disk, then go on with --resume."
+    )
 
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:

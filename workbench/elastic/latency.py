@@ -13,6 +13,7 @@ Letters: B rows, T tokens of the prompt, R rounds, N decode steps of a round.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import random
 import time
@@ -207,12 +208,32 @@ def measure(
         if key in broken:
             continue
         try:
-            with gathered.of(key) as small:
-                keep(number, key, time_visit(small, ids, options.steps))
+            with gathered.of(key) as small, uncollected():
+                timing = time_visit(small, ids, options.steps)
         except WorkbenchError as fault:
             broken.add(key)
             failed(key, str(fault))
+        else:
+            keep(number, key, timing)
     return True
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep Python's garbage collection out of the times, as `timeit` does.
+
+    Frozen besides: the dashboard's server asks for a full collection after each redraw, which with torch loaded holds every
+    thread for a quarter of a second; of frozen objects it has nothing to look through.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was:
+            gc.enable()
 
 
 def block_length(rounds: int) -> int:

@@ -15,6 +15,7 @@ import datetime
 import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,7 +137,7 @@ def sweep(
     if takes_samples(loaded):
         check_tasks(options.tasks, options.task_data)
     else:
-        check_harness(options.tasks)
+        check_harness(options.tasks, options.task_folder)
     say = progress or (lambda done, total, what: None)
     stop = cancelled or (lambda: False)
     loaded.model.eval()
@@ -149,11 +150,17 @@ def sweep(
     work = _Work(loaded, texts, points, options, journal, say, stop)
     try:
         finished = work.losses() and work.tasks() and work.clock()
-    except (RuntimeError, MemoryError) as fault:
-        raise (_memory_error(fault) or fault) from fault
-    finally:
+    except BaseException as fault:
         journal.close()
-        curve, rows = work.write()
+        # The first fault is the one to tell: that the curve cannot be written either comes from the same full disk.
+        with suppress(WorkbenchError):
+            work.write()
+        found = _memory_error(fault)
+        if found is None:
+            raise
+        raise found from fault
+    journal.close()
+    curve, rows = work.write()
     return Swept(
         curve, len(points), rows, left_out, not finished, work.shared, work.reason, work.layers, work.layers_plain,
         texts.documents, int(texts.tokens.sum()),

@@ -27,6 +27,18 @@ _WORDS = {
     "extra_forbidden": "this key is not known, so remove it or correct its spelling",
     "model_type": "an object or a name was expected here",
     "missing": "it is missing",
+    "string_pattern_mismatch": "a name with at least one visible character was expected here",
+    "string_too_short": "a name with at least one visible character was expected here",
+    "string_too_long": "at most {max_length} characters are taken here",
+    "greater_than_equal": "a number of at least {ge:g} was expected here, but {came} came",
+    "less_than_equal": "a number of at most {le:g} was expected here, but {came} came",
+    "string_type": "a text was expected here, but {came} came",
+    "int_type": "a whole number was expected here, but {came} came",
+    "int_parsing": "a whole number was expected here, but {came} came",
+    "float_parsing": "a number was expected here, but {came} came",
+    "float_type": "a number was expected here, but {came} came",
+    "tuple_type": "a list was expected here, but {came} came",
+    "dict_type": "an object with names as keys was expected here, but {came} came",
 }
 
 
@@ -34,5 +46,10 @@ def first_fault(fault: ValidationError) -> str:
     """The first thing that pydantic found, as half a sentence: where, and what."""
     first = fault.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    what = _WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ").rstrip(".")
+    words = _WORDS.get(first["type"])
+    if words is None:
+        what = first["msg"].removeprefix("Value error, ").rstrip(".")
+    else:
+        came = repr(first["input"])
+        what = words.format(**first.get("ctx", {}), came=came if len(came) <= 60 else f"{came[:57]}…")
     return f"{where}: {what}" if where else what

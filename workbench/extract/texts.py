@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workbench.extract.errors import RecordError
-from workbench.extract.formats import guess, read_annotated
+from workbench.extract.formats import guess, is_uie_folder, read_annotated
 from workbench.extract.formats.files import MAX_FILE, expected, json_lines, opened, whole
 from workbench.extract.formats.files import lines as lines_of
 from workbench.extract.records import Document
@@ -32,7 +32,7 @@ def read_texts(
         RecordError: the file is missing, empty, or not what its name says.
     """
     path = Path(path)
-    if path.is_dir() and form is None and not any(path.glob("*.ann")):
+    if path.is_dir() and form is None and not any(path.glob("*.ann")) and not is_uie_folder(path):
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in (".txt", ".jsonl", ".csv", ".parquet"))
         if not files:
             raise RecordError(f"'{path.name}' holds no .txt, .jsonl, .csv or .parquet file: give one with texts.")

@@ -106,7 +106,7 @@ def marked_html(text: str, marks: Sequence[Stretch], colour: Mapping[str, str]) 
             said = "; ".join(_said(marks[n]) for n in segment.covered)
             words = f'<span style="{_style(lines, depth)}" title="{escape(said)}">{words}</span>'
         out.append(words)
-    return f'<div class="marked" style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:{2 + 0.32 * depth:.2f};padding-bottom:{depth * (LINE + GAP)}px">{"".join(out)}</div>'
+    return f'<div class="marked" style="white-space:pre-wrap;unicode-bidi:plaintext;overflow-wrap:anywhere;line-height:{2 + 0.32 * depth:.2f};padding-bottom:{depth * (LINE + GAP)}px">{"".join(out)}</div>'
 
 
 def colour_of(label: str, colour: Mapping[str, str]) -> str:
@@ -127,7 +127,7 @@ def _chip(mark: Stretch, colour: str) -> str:
     score = "" if mark.score is None else f" {mark.score:.2f}"
     return (
         f'<span style="font-size:.68em;font-weight:600;background:color-mix(in srgb,{colour} 22%,transparent);border:1px solid {colour};'
-        f'border-radius:.3em;padding:0 .3em;margin-right:.2em;vertical-align:.25em;white-space:nowrap">{escape(mark.label)}{score}</span>'
+        f'border-radius:.3em;padding:0 .3em;margin-right:.2em;vertical-align:.25em;white-space:nowrap;unicode-bidi:isolate">{escape(mark.label)}{score}</span>'
     )
 
 

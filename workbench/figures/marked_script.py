@@ -1,17 +1,18 @@
 """The marked text as a component of the page: click a mark, or go to it by Tab and press Enter; select words to mark them.
 
-Offsets in `data` and in what comes back are UTF-16 units, as the browser counts. Texts reach the page as text nodes only.
+Offsets in `data` and in what comes back are UTF-16 units, as the browser counts. Texts reach the page as text nodes only. Each line
+runs in the direction of its own first letters; a label stands apart from it, so that it turns neither the line nor its neighbours.
 """
 
 from __future__ import annotations
 
 MARKED_CSS = """
-.wb-marked { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 1rem; }
+.wb-marked { white-space: pre-wrap; unicode-bidi: plaintext; overflow-wrap: anywhere; font-size: 1rem; }
 .wb-marked span.on { background-repeat: no-repeat; cursor: pointer; border-radius: 2px; }
 .wb-marked span.on:focus-visible { outline: 2px solid var(--st-primary-color, #0b63b5); }
 .wb-marked span.picked { background-color: rgba(224,130,20,.28); }
 .wb-marked .chip { font-size: .68em; font-weight: 600; border: 1px solid; border-radius: .3em; padding: 0 .3em; margin-right: .2em;
-  vertical-align: .25em; white-space: nowrap; user-select: none; cursor: pointer; }
+  vertical-align: .25em; white-space: nowrap; unicode-bidi: isolate; user-select: none; cursor: pointer; }
 """
 
 # wbMarked(root, data, on): data.text, data.marks [{start, end, label, score, layer, colour}], data.depth, data.picked (index or -1)

@@ -20,8 +20,10 @@ from workbench.extract.formats import (
     write_annotated,
     write_uie,
 )
+from workbench.extract.formats.__main__ import main as rewrite_command
 from workbench.extract.formats.tokens import align, join, restore, run, tokens_of
 from workbench.extract.records import Document, Relation, Span
+from workbench.extract.texts import read_texts
 
 SEEDS = range(150)
 
@@ -183,3 +185,56 @@ def test_bad_files_end_in_one_sentence(tmp_path: Path, name: str, content: str, 
         list(read_annotated(tmp_path / name, form))
     assert str(fault.value).endswith(".")
     assert "\n" not in str(fault.value)
+
+
+def test_a_word_of_the_text_does_not_change_the_guess(tmp_path: Path) -> None:
+    given = [Document(id="1", text="a start", entities=(Span(start=2, end=7, type="start"),))]
+    write_uie(tmp_path / "u", {"test": given}, schema_of(given))
+    assert guess(tmp_path / "u" / "test.json") == "uie"
+    assert [facts(d) for d in read_annotated(tmp_path / "u" / "test.json")] == [facts(given[0])]
+    own = Document.model_validate(
+        {"id": "1", "text": '"tokens": "offset"', "tokens": [[0, 8]], "entities": [{"start": 0, "end": 1, "type": "t"}]}
+    )
+    write_annotated(tmp_path / "own.jsonl", [own], "jsonl")
+    assert guess(tmp_path / "own.jsonl") == "jsonl"
+
+
+def test_a_uie_folder_is_read_by_part_or_whole(tmp_path: Path) -> None:
+    one, two = (Document(id=name, text="a b", entities=(Span(start=0, end=1, type="t"),)) for name in ("one", "two"))
+    write_uie(tmp_path / "u", {"train": [one], "test": [two]}, schema_of([one]))
+    assert [d.id for d in read_annotated(tmp_path / "u")] == ["one", "two"]
+    assert [d.id for d in read_annotated(tmp_path / "u", split="test")] == ["two"]
+    assert [d.id for d in read_texts(tmp_path / "u")] == ["one", "two"]
+    with pytest.raises(ExtractError, match=r"val\.json"):
+        list(read_annotated(tmp_path / "u", split="dev"))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ExtractError, match="UIE folder"):
+        list(read_annotated(tmp_path / "none", "uie"))
+
+
+def test_what_a_form_has_no_place_for_is_counted_only_if_it_is_there(tmp_path: Path) -> None:
+    plain = Document(id="1", text="a b", entities=(Span(start=0, end=1, type="creative work"),), events=())
+    counts = Counts()
+    write_annotated(tmp_path / "a.json", [plain], "spert", counts)
+    assert not counts
+    write_annotated(tmp_path / "b", [plain], "brat", counts)
+    assert counts == {'types and roles whose white space became "_"': 1}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "spert", "uie", "conll", "brat"])
+def test_the_command_goes_through_a_form_and_back(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entities = (Span(start=3, end=6, type="person"), Span(start=15, end=19, type="city"))
+    given = Document(id="1", text="👩\u200d Ada came to Rome.", entities=entities)
+    write_annotated(tmp_path / "gold.jsonl", [given], "jsonl")
+    ends = {"spert": ".json", "conll": ".conll", "jsonl": ".jsonl"}
+    there, back = tmp_path / f"there{ends.get(form, '')}", tmp_path / "back.jsonl"
+    assert rewrite_command(["--input", str(tmp_path / "gold.jsonl"), "--to", form, "--out", str(there)]) == 0
+    assert rewrite_command(["--input", str(there), "--to", "jsonl", "--out", str(back)]) == 0
+    (read,) = read_annotated(back)
+    assert [read.text[s.start : s.end] for s in read.entities or ()] == ["Ada", "Rome"]
+    assert [s.key for s in read.entities or ()] == [s.key for s in entities] and read.text == given.text
+    assert rewrite_command(["--input", str(there), "--to", "jsonl", "--out", str(back)]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["gold.jsonl", there.name, "back.jsonl"])

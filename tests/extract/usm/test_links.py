@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.extract import made
 from workbench.extract.formats import schema_of
@@ -146,3 +149,25 @@ def test_pairs_of_a_sentence_with_one_known_relation() -> None:
         "the other direction between the two is known to be none"
     )
     assert made_.tokens[1, 1, 4] == -1 and made_.to_label[0, 4, 0] == -1
+
+
+def test_the_command_counts_what_does_not_come_back(
+    tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from workbench.extract.usm.roundtrip import main
+
+    tokenizer.save_pretrained(tmp_path / "model")
+    (tmp_path / "conll04").mkdir()
+    row = {
+        "tokens": ["Marie", "Curie", "hired", "Pierre", "Curie"],
+        "entities": [{"type": "Peop", "start": 0, "end": 2}, {"type": "Peop", "start": 3, "end": 5}],
+        "relations": [{"type": "hired", "head": 0, "tail": 1}],
+    }
+    (tmp_path / "conll04" / "test.json").write_text(json.dumps([row]))
+    assert main(["--model", str(tmp_path / "model"), "--data-root", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"conll04": {"texts": 1, "items": {"entities": 2, "relations": 1}, "failures": []}}
+    assert "conll04, 1 texts: 2 entities, 1 relations. All came back." in err and "wnut17: left out." in err
+    assert main(["--model", str(tmp_path / "model"), "--data", "wnut17", "--data-root", str(tmp_path)]) == 1
+    assert main(["--model", str(tmp_path), "--data-root", str(tmp_path)]) == 1
+    assert "holds no tokenizer" in capsys.readouterr().err

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from workbench.extract.errors import RecordError
@@ -12,19 +13,26 @@ from workbench.extract.formats.conll import read_conll, write_conll
 from workbench.extract.formats.spacy_docs import read_spacy, write_spacy
 from workbench.extract.formats.spert import read_spert, write_spert
 from workbench.extract.formats.tokens import Counts
+from workbench.extract.formats.uie import SPLITS as UIE_PARTS
 from workbench.extract.formats.uie import read_uie, read_uie_schema, write_uie
 from workbench.extract.records import Document, read_documents, write_documents
 from workbench.extract.schema import Schema
 
+UIE_KEYS = frozenset(
+    ("entity", "relation", "event", "entity_offsets", "relation_offsets", "event_offsets", "spot_asoc")
+)
 FORMATS = ("jsonl", "conll", "spert", "uie", "aste", "brat", "spacy")
 
 
-def read_annotated(path: str | Path, form: str | None = None, counts: Counts | None = None) -> Iterator[Document]:
+def read_annotated(
+    path: str | Path, form: str | None = None, counts: Counts | None = None, split: str | None = None
+) -> Iterator[Document]:
     """Annotated texts in any of `FORMATS`.
 
     Args:
-        form: of the file; None: by its name (a folder is brat) and, for .json, .jsonl and .txt, by its first line.
+        form: of the file; None: by its name (a folder is UIE's or brat's) and, for .json, .jsonl and .txt, by its first line.
         counts: takes what had to be left out, by reason.
+        split: train, dev or test of a UIE folder; None: every part that is there.
 
     Raises:
         RecordError: an unknown format, or a file that is not in it.
@@ -38,7 +46,7 @@ def read_annotated(path: str | Path, form: str | None = None, counts: Counts | N
     if form == "spert":
         return read_spert(path)
     if form == "uie":
-        return read_uie(path, counts)
+        return _uie(uie_parts(path, split) if path.is_dir() else [path], counts)
     if form == "aste":
         return read_aste(path, counts)
     if form == "brat":
@@ -49,7 +57,14 @@ def read_annotated(path: str | Path, form: str | None = None, counts: Counts | N
 
 
 def write_annotated(path: str | Path, documents: Iterable[Document], form: str, counts: Counts | None = None) -> None:
-    """Write annotated texts; for UIE's folder use `write_uie`, which also wants the schema."""
+    """Write annotated texts; for UIE's folder use `write_uie`, which also wants the schema.
+
+    Args:
+        counts: takes what the form has no place for, by reason.
+
+    Raises:
+        RecordError: an unknown format.
+    """
     writers = {"conll": write_conll, "spert": write_spert, "aste": write_aste, "brat": write_brat, "spacy": write_spacy}
     if form == "jsonl":
         write_documents(path, documents)
@@ -62,7 +77,7 @@ def write_annotated(path: str | Path, documents: Iterable[Document], form: str, 
 def guess(path: Path) -> str:
     """The format of a file, by name and first line."""
     if path.is_dir():
-        return "brat"
+        return "uie" if is_uie_folder(path) else "brat"
     ending = path.suffix.lower()
     by_name = {".conll": "conll", ".tsv": "conll", ".iob2": "conll", ".bio": "conll", ".spacy": "spacy", ".ann": "brat"}
     if ending in by_name:
@@ -75,8 +90,46 @@ def guess(path: Path) -> str:
     if first.lstrip().startswith(b"[") and ending == ".json":
         return "spert"
     if first.lstrip().startswith(b"{"):
-        return "uie" if b'"tokens"' in start and b'"offset"' in start and b'"start"' not in start else "jsonl"
+        return "uie" if _uie_row(first) else "jsonl"
     return "aste" if b"####" in first else "conll"
+
+
+def _uie_row(line: bytes) -> bool:
+    """Whether a JSON line has the keys of UIE; one that is longer than what was read is looked at as it stands."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return b'"tokens"' in line and b'"offset"' in line and b'"start"' not in line
+    return isinstance(row, dict) and "tokens" in row and any(key in row for key in UIE_KEYS)
+
+
+def is_uie_folder(path: Path) -> bool:
+    """Whether a folder holds a part of a UIE set beside its schema files."""
+    return any(path.glob("*.schema")) and any((path / f"{name}.json").is_file() for name in UIE_PARTS.values())
+
+
+def uie_parts(folder: Path, split: str | None) -> list[Path]:
+    """Files of a UIE folder.
+
+    Args:
+        split: train, dev (val.json) or test; None: every part that is there.
+
+    Raises:
+        RecordError: there is none.
+    """
+    if split is not None and split not in UIE_PARTS:
+        raise RecordError(f"A UIE folder holds train, dev and test, not '{split}'.")
+    named = dict.fromkeys(UIE_PARTS.values()) if split is None else (UIE_PARTS[split],)
+    found = [path for name in named if (path := folder / f"{name}.json").is_file()]
+    if not found:
+        what = "train.json, val.json or test.json" if split is None else f"{UIE_PARTS[split]}.json"
+        raise RecordError(f"'{folder.name}' holds no {what}: expected a UIE folder, or the path of one of its files.")
+    return found
+
+
+def _uie(paths: Sequence[Path], counts: Counts | None) -> Iterator[Document]:
+    for path in paths:
+        yield from read_uie(path, counts)
 
 
 def schema_of(documents: Iterable[Document]) -> Schema:

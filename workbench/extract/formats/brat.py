@@ -96,10 +96,13 @@ def _document(file: Path, counts: Counts) -> Document:
 def write_brat(folder: str | Path, documents: Iterable[Document], counts: Counts | None = None) -> None:
     """A NAME.txt and NAME.ann for every document; characters of an id that a file name cannot hold become "_".
 
+    White space in a type or role, which brat cannot say, becomes "_" and is counted. An argument that is no entity is written as
+    one of the type Argument.
+
     Raises:
-        RecordError: two ids give the same file name, or a type or role holds white space, which brat cannot say.
+        RecordError: two ids give the same file name.
     """
-    folder = Path(folder)
+    folder, counts = Path(folder), Counts() if counts is None else counts
     folder.mkdir(parents=True, exist_ok=True)
     seen: set[str] = set()
     for document in documents:
@@ -109,6 +112,8 @@ def write_brat(folder: str | Path, documents: Iterable[Document], counts: Counts
         seen.add(stem)
         (folder / f"{stem}.txt").write_text(document.text, encoding="utf-8", newline="")
         (folder / f"{stem}.ann").write_text(annotation(document), encoding="utf-8", newline="\n")
+        if spaced := sum(name != _word(name) for name in _names(document)):
+            counts['types and roles whose white space became "_"'] += spaced
 
 
 def annotation(document: Document) -> str:
@@ -141,6 +146,17 @@ def annotation(document: Document) -> str:
             parts.append(f"{_word(argument.role)}:{filler}")
         out.append(f"E{n}\t{' '.join(parts)}")
     return "".join(line + "\n" for line in out)
+
+
+def _names(document: Document) -> Iterator[str]:
+    """The type or role of every item."""
+    for relation in document.relations or ():
+        yield relation.type
+    for span in document.entities or ():
+        yield span.type
+    for event in document.events or ():
+        yield event.type
+        yield from (argument.role for argument in event.arguments)
 
 
 def _word(name: str) -> str:

@@ -72,5 +72,6 @@ def write_spert(path: str | Path, documents: Iterable[Document], counts: Counts 
             ]
         kept = original(tokens)
         rows.append(row if kept is None else {**row, "original": kept})
-        counts["events, which SpERT JSON has no place for"] += len(document.events or ())
+        if document.events:
+            counts["events, which SpERT JSON has no place for"] += len(document.events)
     Path(path).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")

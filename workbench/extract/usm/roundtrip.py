@@ -1,17 +1,28 @@
 """Gold annotation as perfect links, and read off again: what the link scheme can say at all, whatever the model.
 
+    python -m workbench.extract.usm.roundtrip --model usm-mini --data-root data
+
 What does not come back has one of four reasons, which are counted: a border inside a piece of the tokenizer, a stretch across windows, links
 of several spans that also make a span or pair that is not there (B4 of the paper's limits), and an annotation outside the schema.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from workbench.capture.errors import reason as why
+from workbench.extract.engines import shipped_or
+from workbench.extract.errors import EngineError, ExtractError
+from workbench.extract.formats import schema_of
+from workbench.extract.formats.sets import SETS, load_data
 from workbench.extract.records import Document
 from workbench.extract.schema import Schema
 from workbench.extract.usm.decode import LinkScores
@@ -20,6 +31,7 @@ from workbench.extract.usm.passes import Found, Window, collect
 from workbench.extract.usm.pieces import encode_texts
 from workbench.extract.usm.plan import Block, blocks, windows
 from workbench.extract.usm.reading import Reading
+from workbench.module_command import report
 
 INSIDE, ACROSS, COMBINED, OUTSIDE = (
     "border inside a piece",
@@ -144,3 +156,58 @@ def _reason(key: Any, table: str, pieces: Any, plan: Sequence[Block]) -> str:
     if not any(label in getattr(block, known) for block in plan):
         return OUTSIDE
     return INSIDE if any(pieces.span(*span) is None for span in spans) else ACROSS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m workbench.extract.usm.roundtrip",
+        description="Gold as perfect links and read off again: what comes back, set by set.",
+    )
+    parser.add_argument("--model", required=True, help="USM model, or any folder or hub id with a fast tokenizer")
+    parser.add_argument(
+        "--data", nargs="+", help="names of sets; left out: every measured set that is below --data-root"
+    )
+    parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--split", default="test", help="part of each set (default %(default)s)")
+    parser.add_argument("--texts", type=int, help="texts of each set at most")
+    chosen = parser.parse_args(arguments)
+    table = {}
+    with report() as status:
+        tokenizer = _tokenizer(chosen.model)
+        for name in chosen.data or SETS:
+            try:
+                documents = load_data(name, chosen.data_root, chosen.split)[: chosen.texts]
+                schema = schema_of(documents)
+            except ExtractError as fault:
+                if chosen.data:
+                    raise
+                print(f"{name}: left out. {fault}", file=sys.stderr)  # noqa: T201 - a command
+                continue
+            _, failures, items = round_trip(documents, schema, tokenizer)
+            table[name] = {
+                "texts": len(documents),
+                "items": {part: count for part, count in items.items() if count},
+                "failures": [[part, reason, count] for (part, reason), count in sorted(failures.items())],
+            }
+            said = "; ".join(f"{count:,} {part} {reason}" for (part, reason), count in sorted(failures.items()))
+            there = ", ".join(f"{count:,} {part}" for part, count in items.items() if count)
+            print(f"{name}, {len(documents):,} texts: {there}. {said or 'All came back.'}", file=sys.stderr)  # noqa: T201
+        print(json.dumps(table))  # noqa: T201
+    return status.code
+
+
+def _tokenizer(model: str) -> Any:
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # it wonders about a model type that is ours
+    try:
+        return AutoTokenizer.from_pretrained(shipped_or(model))
+    except Exception as fault:  # transformers raises many kinds
+        raise EngineError(
+            f"'{model}' holds no tokenizer ({why(fault)}): give a USM model, or a folder or hub id with one."
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
