@@ -122,7 +122,9 @@ def carry_over() -> None:
 # ------------------------------------------------------------------ form
 def _form(base: dict[str, Any]) -> dict[str, Any]:
     revision = st.session_state.get(f"{_P}revision", 0)
-    tabs = st.tabs(["Entities", "Relations", "Events", "Sentiment"])
+    names_of = ["Entities", "Relations", "Events", "Sentiment"]
+    filled = next((name for name in names_of if base.get(name.lower()) is not None), names_of[0])
+    tabs = st.tabs(names_of, default=filled, key=f"{_P}schema.tabs.{revision}")
     with tabs[0]:
         entities = _entities(base, revision)
     names = [row if isinstance(row, str) else row["name"] for row in entities]

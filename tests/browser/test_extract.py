@@ -140,6 +140,17 @@ def test_an_example_is_marked_with_the_mouse(page: Any) -> None:
     assert kept["entities"] == [{"start": start, "end": start + 3, "type": "person"}]
 
 
+def test_each_line_runs_in_the_direction_of_its_script(page: Any) -> None:
+    run(page, "שלום Ada אמר Bo\nAda met Bo")
+    words = page.locator(".wb-marked").first.locator("span.on")
+    assert words.all_inner_texts() == ["Ada", "Bo", "Ada", "Bo"]
+    left = [words.nth(n).bounding_box()["x"] for n in range(4)]
+    assert left[0] > left[1], "a line of Hebrew runs from the right, whatever labels stand in it"
+    assert left[2] < left[3]
+    box = page.locator(".wb-marked").first.bounding_box()
+    assert left[0] > box["x"] + box["width"] / 2 > left[2]
+
+
 def test_a_file_of_texts(page: Any, tmp_path: Path) -> None:
     (tmp_path / "texts.csv").write_text('id,body\na,Ada met Bo\nb,"no one, really"\n')
     page.get_by_text("Many texts", exact=True).click()
@@ -154,6 +165,25 @@ def test_a_file_of_texts(page: Any, tmp_path: Path) -> None:
     page.get_by_text("2 texts: 2 entities", exact=False).wait_for()
     rows = [json.loads(line) for line in page_download(page, "extract.batch.jsonl").splitlines()]
     assert [row["id"] for row in rows] == ["a", "b"]
+
+
+def test_a_batch_shows_how_far_it_is_and_keeps_what_was_done(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("id,text\n" + "".join(f"{n},SLOW met Bo\n" for n in range(400)))
+    page.get_by_text("Many texts", exact=True).click()
+    settle(page)
+    page.locator('.st-key-extract-batch-file input[type="file"]').set_input_files(tmp_path / "texts.csv")
+    settle(page)
+    page.get_by_role("button", name="Extract from all", exact=True).click()
+    main = page.locator('[data-testid="stMain"]')
+    main.get_by_text("Extracting: 8 of 400").wait_for()
+    main.get_by_text("Extracting: 16 of 400").wait_for()  # the page itself moves on, not only the list of jobs
+    page.locator(".st-key-extract-batch-cancel button").first.click()
+    said = main.get_by_text("It was stopped early; what was done is here.", exact=False)
+    said.wait_for()
+    settle(page)
+    done = int(said.inner_text().split(" ")[0])
+    rows = [json.loads(line) for line in page_download(page, "extract.batch.jsonl").splitlines()]
+    assert 16 <= done < 400 and [row["id"] for row in rows] == [str(n) for n in range(done)]
 
 
 def test_evaluate_lists_errors(page: Any, rules: Server) -> None:

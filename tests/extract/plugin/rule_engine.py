@@ -3,7 +3,7 @@
 It is found as any plug-in is: this folder on the path is an installed package with an entry point.
 Capitalised words are entities of the first type (score .9), numbers of the last (.4), the whole run of two capitalised words is one
 nested span more (.7). Two entities next to each other have every relation (.6). The word "fire" triggers every event (.8), its
-first role filled by the first entity (.55).
+first role filled by the first entity (.55). A text with "SLOW" takes a fifth of a second, one with "BREAK" is an error.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Rules:
             for text in texts[at : at + batch_size]:
                 if "BREAK" in text:
                     raise EngineError("This text breaks the engine of the tests.")
-                time.sleep(self.delay)
+                time.sleep(self.delay + ("SLOW" in text) * 0.2)
                 found.append(one(text, wanted))
             if progress is not None:
                 progress(len(found))
