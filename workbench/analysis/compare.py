@@ -117,6 +117,7 @@ def compare_table(
     base = counts[0].chosen
     parts: list[tuple[np.ndarray, ...]] = []
     first, second = pairs_of(len(chosen_groups)) if kind == "pair" else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    blocks = np.stack([np.minimum(counts[0].effective_blocks, other.effective_blocks) for other in counts[1:]])
     for number, other in enumerate(counts[1:]):
         work = _Work(counts[0], other, kind, compute, lined.paired[number], level, resamples, seed)
         telling = _part(progress, number, len(counts) - 1)
@@ -124,12 +125,10 @@ def compare_table(
         if lined.lineage == "same":
             p = work.exchanged(first, second, ties, telling, cancelled)
         else:
-            blocks = np.minimum(counts[0].effective_blocks, other.effective_blocks)
-            freedom = by_cell(blocks, kind, found[1].shape, first, second, np.minimum) - 1
+            freedom = by_cell(blocks[number], kind, found[1].shape, first, second, np.minimum) - 1
             p = error_pvalues(found[1], found[4], freedom)
         parts.append((*found[:4], p))
     others, difference, low, high, p = (np.stack(column) for column in zip(*parts, strict=True))
-    blocks = np.stack([np.minimum(counts[0].effective_blocks, other.effective_blocks) for other in counts[1:]])
     few = np.stack([base.few | other.chosen.few for other in counts[1:]])
     unread = by_cell(few, kind, p.shape, first, second, np.logical_or)
     adjusted = np.stack([benjamini_hochberg(np.where(hide, np.nan, one)) for one, hide in zip(p, unread, strict=True)])
