@@ -17,6 +17,8 @@ from pages.parts.elastic_point import show_budget, show_point
 from pages.parts.faults import in_words
 from pages.parts.frame import framed
 from pages.parts.selection import Field, key, remember, settle, to_address
+from pages.parts.words import plain
+from workbench import session
 from workbench.analysis.curve import COSTS, Curve, CurveTable, curve_table
 from workbench.capture import WorkbenchError
 from workbench.elastic.places import CurvePlace, curve_places
@@ -28,6 +30,7 @@ def main() -> None:
     """Draw the page."""
     st.title("How small can I go, at what price?")
     at_hand = curve_places()
+    _wish_finished(at_hand)
     # What comes and grows stands in a container: below it all keeps its place, and with it what is being typed.
     with st.container():
         if at_hand:
@@ -37,6 +40,21 @@ def main() -> None:
         show_unfinished()
     st.header("New sweep")
     show_form()
+
+
+def _wish_finished(at_hand: list[CurvePlace]) -> None:
+    """A sweep that this tab started has ended: its curve is opened."""
+    begun = st.session_state.get("elastic.jobs", {})
+    for name, number in list(begun.items()):
+        job = session.jobs().get(number)
+        found = None if job is None else job.snapshot()
+        if found is not None and not found.finished:
+            continue
+        del begun[name]
+        place = next((one for one in at_hand if one.origin == "mine" and one.name == name), None)
+        if place is not None and found is not None and found.state == "done":
+            st.session_state["elastic.open"] = place.id
+            st.toast(f"The curve {plain(name)} is ready.")
 
 
 def _curve(at_hand: list[CurvePlace]) -> None:
@@ -112,6 +130,7 @@ def _fields(curve: Curve) -> dict[str, Field]:
 
 
 def _controls(curve: Curve) -> None:
+    group = curve.groups[st.session_state[key("group", PREFIX)]]  # the unit of the quality may hang on it
     st.selectbox(
         "Cost",
         curve.costs,
@@ -123,7 +142,7 @@ def _controls(curve: Curve) -> None:
         "Quality",
         list(range(len(curve.measures))),
         key=key("measure", PREFIX),
-        format_func=lambda number: view.measure_name(curve.measures[number]),
+        format_func=lambda number: view.measure_name(curve, curve.measures[number], group),
         help="The vertical axis.",
     )
     st.selectbox(

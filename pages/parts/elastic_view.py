@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.parts.downloads import FIGURES, NUMBERS
 from pages.parts.words import count, plain
-from workbench.analysis.curve import MEASURES, Curve, CurveTable, load_curve
+from workbench.analysis.curve import MEASURES, Curve, CurveTable, load_curve, measure_words
 from workbench.elastic.places import CurvePlace
 
 CHART = "elastic.chart"
@@ -45,10 +45,10 @@ def identity(place: CurvePlace, curve: Curve) -> str:
     return " · ".join([*own, *(part for part in parts if part.strip())])
 
 
-def measure_name(measure: str) -> str:
-    """The words of a measure of quality."""
-    title, unit = MEASURES.get(measure, (measure, ""))
-    return f"{title} ({unit})" if unit else title
+def measure_name(curve: Curve, measure: str, group: str) -> str:
+    """The words of a measure of quality; a task's name already says what it is."""
+    title, unit = measure_words(curve, measure, group)
+    return f"{title} ({unit})" if measure in MEASURES else title
 
 
 def described(table: CurveTable, point: int) -> str:

@@ -18,9 +18,11 @@ from pages.parts import elastic_jobs
 from tests.elastic.curve_factory import save_curve
 from tests.pages.conftest import ROOT, Dashboard
 from tests.tiny_model import save_model
+from workbench import session
 from workbench.analysis.curve import curve_table, load_curve
 from workbench.capture.library import Library
 from workbench.elastic import places
+from workbench.elastic.errors import SweepError
 from workbench.elastic.places import Order, curve_places, keep_order, read_order, unfinished
 from workbench.jobs import JobList, Snapshot, Task
 
@@ -111,6 +113,41 @@ def test_a_damaged_curve_is_one_sentence(dashboard: Dashboard, curves: Path, wor
     (save_curve(curves / "mine") / "curve.parquet").write_bytes(b"not a table")
     app = dashboard.open("elastic")
     assert not app.exception and "cannot be read as a curve" in words(app).replace("\\", "")
+
+
+def test_a_finished_sweep_is_opened_and_another_one_is_not(dashboard: Dashboard, curves: Path, words: Words) -> None:
+    app = dashboard.open("elastic")
+    save_curve(curves / "old")
+    app.run()
+    assert "another" not in words(app) and box(app, "elastic.id").options == ["old"]
+    ended = {}
+    for name, state in (("broken", False), ("fresh", True)):
+
+        def work(task: Task, name: str = name, fine: bool = state) -> Path:
+            save_curve(curves / name)
+            if not fine:
+                raise SweepError("The disk was full.")
+            return curves / name
+
+        job = session.jobs().start(f"Sweep {name}", work)
+        assert job.wait(60).state == ("done" if state else "failed")
+        ended[name] = job.id
+    app.session_state["elastic.jobs"] = ended
+    app.run()
+    assert not app.exception and app.session_state["elastic.jobs"] == {}
+    own = {place.name: place.id for place in curve_places()}
+    assert box(app, "elastic.id").value == own["fresh"] and "fresh" in next(one.value for one in app.toast)
+    box(app, "elastic.id").set_value(own["old"]).run()  # and it is opened once only
+    assert box(app, "elastic.id").value == own["old"]
+
+
+def test_the_unit_of_the_quality_is_that_of_the_texts_shown(dashboard: Dashboard) -> None:
+    app = dashboard.open("elastic", curve="sample-omni-mini")
+    groups = box(app, "elastic.group").options
+    assert box(app, "elastic.measure").options[0] == "Loss (nats a prediction)"
+    for group, unit in (("Image gen.", "nats a bit"), ("Text", "nats a token")):
+        box(app, "elastic.group").set_value(groups.index(group)).run()
+        assert not app.exception and box(app, "elastic.measure").options[0] == f"Loss ({unit})"
 
 
 def test_names_of_groups_are_escaped(dashboard: Dashboard, curves: Path, words: Words) -> None:

@@ -185,6 +185,13 @@ class CurveTable:
         )  # fmt: skip
 
 
+def measure_words(curve: Curve, measure: str, group: str) -> tuple[str, str]:
+    """(title, unit) of a measure of quality: what the unified model foresees, and so the unit, is another in each group."""
+    if measure in MEASURES and group in UNIFIED_UNITS and set(curve.rows.get("family", [])) == {UNIFIED}:
+        return {"loss": "Loss", "accuracy": "Foreseen rightly"}[measure], UNIFIED_UNITS[group][measure != "loss"]
+    return MEASURES.get(measure, (measure, "score"))
+
+
 def curve_table(curve: Curve, cost: str = "parameters_active", group: str = EVERY, measure: str = "loss") -> CurveTable:
     """The points of one picture.
 
@@ -206,9 +213,7 @@ def curve_table(curve: Curve, cost: str = "parameters_active", group: str = EVER
     both = both[both[cost].notna() & both["value"].notna()].reset_index(drop=True)
     known, better = COSTS[cost], str(chosen["better"].iloc[0])
     x, y = _floats(both, cost) / known.scale, _floats(both, "value")
-    title, unit = MEASURES.get(measure, (measure, "score"))
-    if measure in MEASURES and group in UNIFIED_UNITS and set(both.get("family", [])) == {UNIFIED}:
-        title, unit = {"loss": "Loss", "accuracy": "Foreseen rightly"}[measure], UNIFIED_UNITS[group][measure != "loss"]
+    title, unit = measure_words(curve, measure, group)
     return CurveTable(
         names=list(both["sub_model"]),
         axes=list(zip(both["layers"], both["experts"], both["top_k"], strict=True)),
