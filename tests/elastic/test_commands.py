@@ -151,6 +151,8 @@ def test_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[s
     model = str(save_model(tmp_path / "model"))
     said = failed(capsys, "carve", "--model", model, "--sub-model", "layers=first:0", "--out", str(tmp_path / "x"))
     assert "zero layers" in said
+    said = failed(capsys, "carve", "--model", model, "--sub-model", " ", "--out", str(tmp_path / "x"))
+    assert "--sub-model is empty" in said and not (tmp_path / "x").exists()
     said = failed(capsys, "carve", "--model", model, "--sub-model", "experts=1", "--out", str(tmp_path / "x"))
     assert "only 1 are left" in said
     said = failed(

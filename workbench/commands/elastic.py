@@ -229,6 +229,8 @@ def carve(
     from workbench.elastic.recover import recover as fine_tune
 
     output = Output(as_json)
+    if not sub_model.strip():  # a shell's empty variable, which would otherwise be the whole model
+        raise CarveError("--sub-model is empty: say what is left, for example 'layers=first:4 top_k=2'.")
     wanted = SubModel.parse(sub_model)
     if recover and not inputs:
         raise CarveError("--recover fine-tunes on texts, and there are none: name them with --input.")
