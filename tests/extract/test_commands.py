@@ -211,16 +211,6 @@ def test_a_form_that_the_name_does_not_say_is_named(
     tmp_path: Path, schema: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in.txt").write_text("Ada\tB-x\nslept\tO\n\nBo\tB-x\n")
-    arguments = (
-        "extract",
-        "--engine",
-        "rules",
-        "--schema",
-        schema,
-        "--input",
-        tmp_path / "in.txt",
-        "--format",
-        "conll",
-    )
-    assert call(capsys, *arguments, "--out", tmp_path / "o.jsonl")[0] == 0
+    given = ("--input", tmp_path / "in.txt", "--format", "conll", "--out", tmp_path / "o.jsonl")
+    assert call(capsys, "extract", "--engine", "rules", "--schema", schema, *given)[0] == 0
     assert [d.text for d in read_documents(tmp_path / "o.jsonl")] == ["Ada slept", "Bo"]
