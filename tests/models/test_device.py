@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 import torch
 
@@ -14,13 +16,22 @@ def product() -> torch.dtype:
 
 
 @pytest.mark.parametrize(
-    ("quick", "wish", "expected"),
-    [(True, True, torch.bfloat16), (False, True, torch.float32), (True, False, torch.float32)],
+    ("machine", "instructions", "unit", "wish", "expected"),
+    [
+        ("x86_64", True, True, True, torch.bfloat16),
+        ("x86_64", True, False, True, torch.float32),
+        ("x86_64", False, False, True, torch.float32),
+        ("x86_64", True, True, False, torch.float32),
+        ("aarch64", True, False, True, torch.bfloat16),
+        ("aarch64", False, False, True, torch.float32),
+    ],
 )
-def test_bf16_only_where_the_processor_has_it(
-    monkeypatch: pytest.MonkeyPatch, quick: bool, wish: bool, expected: torch.dtype
+def test_bf16_only_where_the_processor_is_quicker_in_it(
+    monkeypatch: pytest.MonkeyPatch, machine: str, instructions: bool, unit: bool, wish: bool, expected: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: quick)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: instructions)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: unit)
     with autocast("cpu", wish):
         assert product() == expected
     assert arithmetic("cpu", wish) == str(expected).removeprefix("torch.")
@@ -34,6 +45,7 @@ def test_gpus_are_asked_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
         assert arithmetic("cuda:0", True) == expected
 
 
-def test_the_question_is_one_that_torch_answers() -> None:
-    """The name is torch's own and private: this fails when it goes."""
+def test_the_questions_are_those_that_torch_answers() -> None:
+    """The names are torch's own and private: this fails when they go."""
     assert isinstance(torch.ops.mkldnn._is_mkldnn_bf16_supported(), bool)
+    assert isinstance(torch.cpu._is_amx_tile_supported(), bool)
