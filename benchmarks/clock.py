@@ -3,12 +3,10 @@
     python -m benchmarks.clock [--model omni-mini] [--runs 12] [--rounds 10] [--others 10] [--json]
     python -m benchmarks.clock --curves ONE.sweep ANOTHER.sweep
 
-One sub-model (top-k 1) stands twice in the same interleaved rounds, beside the whole model, all on gathered weights, and between other entries, so that a
-round takes as long as in a small sweep: a machine's speed drifts over seconds, and rounds that follow at once do not see it. Runs of so many rounds follow each other at once. Then every pair is asked whether the median of one lies within the 95 % interval of the other: the two entries of a run;
-a run and the next one in milliseconds; and a run and the next one as a share of the whole model's time in the same round.
-
-The printed interval draws neighbouring rounds together (`workbench.elastic.latency.block_weights`); the same rounds are also drawn one by one,
-which is what the interval was before: too narrow, since neighbours share the machine's load.
+One sub-model (top-k 1) stands twice in the same interleaved rounds, beside the whole model, all on gathered weights, and between
+other entries, so that a round takes as long as in a small sweep. Runs of so many rounds follow each other at once. Then every pair is
+asked whether the median of each lies within the interval of the other: the two entries of a run; a run and the next one in
+milliseconds of reading and of writing; and a run and the next one as a share of the whole model's time in the same round.
 """
 
 from __future__ import annotations
@@ -50,8 +48,8 @@ def one_run(gathered: Gathered, ids: torch.Tensor, options: LatencyOptions) -> d
 
 
 def agree(one: Quantiles, two: Quantiles) -> bool:
-    """Whether one median lies within the other's interval."""
-    return one.low <= two.p50 <= one.high or two.low <= one.p50 <= two.high
+    """Whether each median lies within the other's interval."""
+    return one.low <= two.p50 <= one.high and two.low <= one.p50 <= two.high
 
 
 def judged(runs: Sequence[dict[str, dict[int, Timing]]]) -> dict[str, Any]:
@@ -65,7 +63,7 @@ def judged(runs: Sequence[dict[str, dict[int, Timing]]]) -> dict[str, Any]:
         return found
 
     ms = [known(quantiles(list(decode(run, "first").values()))) for run in runs]
-    single = [known(quantiles(list(decode(run, "first").values()), block=1)) for run in runs]
+    reading = [known(quantiles([[timing.prefill] for timing in run["first"].values()])) for run in runs]
     second = [known(quantiles(list(decode(run, "second").values()))) for run in runs]
     share = [known(shares(decode(run, "first"), decode(run, "whole"))) for run in runs]
 
@@ -82,13 +80,13 @@ def judged(runs: Sequence[dict[str, dict[int, Timing]]]) -> dict[str, Any]:
         "share_of_whole": [round(one.p50, 3) for one in share],
         "two entries of one run, ms": entry(list(zip(ms, second, strict=True))),
         "two runs, ms": entry(list(pairwise(ms))),
-        "two runs, ms, rounds drawn singly": entry(list(pairwise(single))),
+        "two runs, ms of reading": entry(list(pairwise(reading))),
         "two runs, share of the whole model": entry(list(pairwise(share))),
     }
 
 
 def curves_agree(first: Path, second: Path) -> dict[str, Any]:
-    """The same question of two sweeps on disk: for how many sub-models one p50 lies within the other's interval.
+    """The same question of two sweeps on disk: for how many sub-models each p50 lies within the other's interval.
 
     Args:
         first, second: folders of `workbench sweep` with the same sub-models.

@@ -236,6 +236,29 @@ def test_a_carve_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no lock that ends with its process")
+def test_what_a_killed_carve_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    model, folder = str(save_model(tmp_path / "model")), tmp_path / "out"
+    arguments = ["carve", "--model", model, "--sub-model", "top_k=1", "--out", str(folder / "small")]
+    recovery = ["--recover", "100000", "--input", str(texts(tmp_path / "texts")), "--max-length", "32"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workbench.cli", *arguments, *recovery], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    for _ in range(2400):
+        if list(folder.glob(".small.*/model.safetensors")):
+            break
+        time.sleep(0.1)
+    other = [*arguments[:-1], str(folder / "other")]
+    assert run(other) == 0  # beside a living one, into the same parent
+    assert len(list(folder.glob(".small.*/model.safetensors"))) == 1
+    process.kill()
+    process.wait()
+    assert len(list(folder.glob(".small.*"))) == 1  # a killed program cannot clean up
+    assert run(arguments) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["other", "small"]
+
+
 def _wait_for(out: Path, words: str) -> None:
     """Until the journal of a sweep holds these words."""
     for _ in range(2400):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
-import secrets
 import shutil
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from workbench.capture.capture import Capture
+from workbench.capture.claims import claimed
 from workbench.capture.errors import CaptureError, reason
 from workbench.capture.read import read_capture
 from workbench.capture.schema import (
@@ -22,7 +21,7 @@ from workbench.capture.schema import (
     MANIFEST_FILE,
     TOKENS_FOLDER,
 )
-from workbench.capture.write import whole_or_nothing, write_error, write_files
+from workbench.capture.write import whole_file, whole_or_nothing, write_error, write_files
 
 MAX_BYTES = (
     4 * 1024**3
@@ -39,11 +38,9 @@ def zip_capture(capture: Capture, file: Path, *, overwrite: bool = False, text: 
             f"'{file}' exists already, and a capture is not overwritten unasked: choose another name or pass overwrite=True."
         )
     capture.validate()
-    part = file.parent / f".{file.name}.{secrets.token_hex(6)}.tmp"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".capture-") as name:
-            folder = Path(name)
+        with whole_file(file) as part, claimed(file, folder=True) as folder:
             try:
                 write_files(capture, folder, text=text)
             except Exception as fault:
@@ -54,11 +51,8 @@ def zip_capture(capture: Capture, file: Path, *, overwrite: bool = False, text: 
                 for path in sorted(folder.rglob("*")):
                     if path.is_file():
                         archive.write(path, path.relative_to(folder).as_posix())
-        os.replace(part, file)
     except OSError as fault:
         raise write_error(fault, file) from fault
-    finally:
-        part.unlink(missing_ok=True)
     return file
 
 

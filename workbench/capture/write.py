@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.capture.claims import claimed
 from workbench.capture.errors import CaptureError
 from workbench.capture.schema import (
     COACTIVATION_FILE,
@@ -71,9 +72,8 @@ def write_files(capture: Capture, folder: Path, *, text: bool) -> None:
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Replace `manifest.json` of a folder in one step."""
-    temporary = folder / f".{MANIFEST_FILE}.{secrets.token_hex(4)}"
-    temporary.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / MANIFEST_FILE)
+    with whole_file(folder / MANIFEST_FILE) as temporary:
+        temporary.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _save_tensors(arrays: dict[str, np.ndarray], file: Path, metadata: dict[str, str]) -> None:
@@ -83,18 +83,22 @@ def _save_tensors(arrays: dict[str, np.ndarray], file: Path, metadata: dict[str,
 
 
 @contextmanager
-def whole_or_nothing(target: Path) -> Iterator[Path]:
+def whole_or_nothing(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """A temporary folder beside `target` that takes its place when the block ends well, and goes when it does not.
+
+    What a program that was killed left beside it goes first (`workbench.capture.claims`).
+
+    Args:
+        target: the folder. replace: whether one that stands there in the end gives way.
 
     Raises:
         CaptureError: when the disk is full or the place cannot be written; what stood at `target` is then still there.
     """
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}.tmp"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        _swap(temporary, target)
+        with claimed(target, folder=True) as temporary:
+            yield temporary
+            _swap(temporary, target, replace)
     except OSError as fault:
         raise write_error(fault, target) from fault
     except Exception as fault:
@@ -102,14 +106,28 @@ def whole_or_nothing(target: Path) -> Iterator[Path]:
         if "No space left" in str(fault):
             raise write_error(OSError(errno.ENOSPC, "No space left on device"), target) from fault
         raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _swap(temporary: Path, target: Path) -> None:
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A temporary file beside `target` that takes its place when the block ends well, and goes when it does not.
+
+    Raises:
+        OSError: if it cannot be written; what stood at `target` is then still there.
+    """
+    with claimed(target, folder=False) as temporary:
+        yield temporary
+        os.replace(temporary, target)
+
+
+def _swap(temporary: Path, target: Path, replace: bool) -> None:
     if not target.exists():
         os.rename(temporary, target)
         return
+    if not replace:
+        raise CaptureError(
+            f"'{target}' was made by another program meanwhile, and nothing is overwritten: choose another name and start again."
+        )
     old = target.parent / f".{target.name}.{secrets.token_hex(6)}.old"
     os.rename(target, old)
     try:

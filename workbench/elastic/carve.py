@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.capture.claims import clear_stale
 from workbench.capture.write import whole_or_nothing
 from workbench.convert import COPIED, LICENCE_FILES
 from workbench.elastic.card import CARVE_FILE, note, with_note
@@ -126,11 +127,12 @@ def carve(
     _check_complete([piece for shard in shards for piece in shard], cut)
     total = sum(piece.size for shard in shards for piece in shard)
     beside = _files_beside(source.folder, cut)
+    clear_stale(out.absolute().parent)  # a carve that was killed may hold the very space that is asked for
     _check_room(out, total + sum(file.stat().st_size for file in beside))
     settings = new_config(raw, config, cut)
     _check_loads(settings, cut)
     written = _Meter(total, progress, cancelled)
-    with whole_or_nothing(out.absolute()) as folder:
+    with whole_or_nothing(out.absolute(), replace=False) as folder:
         placed = _write_shards([shard for shard in shards if shard], folder, written)
         _write_json(folder / CONFIG_FILE, settings)
         _copy_beside(source.folder, folder, beside)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from workbench.analysis.curve import DOCUMENTS_FILE, EVERY, draws, interval
 from workbench.capture.schema import CURVE_FILE
+from workbench.capture.write import whole_file
 from workbench.elastic.journal import Found, kept_error
 from workbench.elastic.latency import LatencyOptions, Quantiles, quantiles, shares
 from workbench.elastic.points import FULL, Point
@@ -151,12 +150,10 @@ def _speed(found: Found, key: str, about: About) -> dict[str, Any]:
     """Latency and memory, measured on gathered weights; nothing but the reason where they were not gathered."""
     options = about.latency
     timings, whole = found.timings.get(key, {}), found.timings.get(FULL, {})
-    prefill = quantiles([[one] for _, (one, _) in sorted(timings.items())], about.seed)
-    decode = quantiles([many for _, (_, many) in sorted(timings.items())], about.seed)
+    prefill = quantiles([[one] for _, (one, _) in sorted(timings.items())])
+    decode = quantiles([many for _, (_, many) in sorted(timings.items())])
     memory = found.memory.get(key)
-    of_full = {
-        name: shares(_samples(timings, name), _samples(whole, name), about.seed) for name in ("prefill", "decode")
-    }
+    of_full = {name: shares(_samples(timings, name), _samples(whole, name)) for name in ("prefill", "decode")}
     reason = found.masked.get(key)
     gathered = reason is None and (bool(timings) or memory is not None)
     if reason is None and not gathered:
@@ -248,12 +245,9 @@ def write_curve(folder: Path, rows: Sequence[dict[str, Any]], documents: Sequenc
 def _replace(file: Path, table: pa.Table) -> Path:
     import pyarrow.parquet as pq
 
-    temporary = file.parent / f".{file.name}.{secrets.token_hex(4)}"
     try:
-        pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, file)
+        with whole_file(file) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
     except OSError as fault:
         raise kept_error(fault, file.parent) from fault
-    finally:
-        temporary.unlink(missing_ok=True)
     return file

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from workbench.capture.errors import CaptureError
-from workbench.capture.write import write_error
+from workbench.capture.write import whole_file, write_error
 from workbench.elastic.errors import SweepError
 
 SWEEP_FILE, JOURNAL_FILE = "sweep.json", "journal.jsonl"
@@ -171,6 +170,5 @@ def _ends_within_a_line(file: Path) -> bool:
 
 def write_json(file: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file in one step."""
-    temporary = file.parent / f".{file.name}.{secrets.token_hex(4)}"
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
+    with whole_file(file) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,12 +1,11 @@
 """How long a sub-model takes to read and to write, and how much memory: measured on gathered weights, in rounds.
 
 Every round visits all sub-models in an order drawn anew, so that a slow drift of the machine hits all of them alike; each
-visit warms up, waits for the device, then times one prefill and a number of decode steps. An interval comes from drawing
-rounds anew: samples of one round share the state that the machine was in.
+visit warms up, waits for the device, then times one prefill and a number of decode steps. An interval says where the median of
+another run falls (`repeat_factor`): two runs are taken to differ as far as stretches of one run do.
 
-Milliseconds hold for the machine as it was during the rounds: nothing measured within a run tells how busy it will be in the
-next one, and no way of drawing rounds mends that (blocks of rounds were tried, `python -m benchmarks.clock`). What carries over
-is a sub-model's time as a share of the whole model's in the same round, so that is given too.
+So milliseconds hold for the machine as it was during the rounds: nothing measured within a run tells of a load that comes after
+it. What carries over is a sub-model's time as a share of the whole model's in the same round, so that is given too.
 
 Letters: B rows, T tokens of the prompt, R rounds, N decode steps of a round.
 """
@@ -25,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.analysis.intervals import resample_weights
 from workbench.capture.errors import WorkbenchError
 from workbench.elastic.errors import SweepError
 from workbench.elastic.gather import carve_in_memory
@@ -38,8 +36,8 @@ if TYPE_CHECKING:
 
 WARM_STEPS = 2
 KEPT_SHARE = 0.25  # of the free memory, for gathered models that stay between rounds
-RESAMPLES = 1000
-LONGEST_BLOCK = 3  # rounds that are drawn together
+STRETCHES = 8  # that the rounds are cut into, to see how far the machine drifts
+LEVEL = 0.9875  # one end of the interval of a run, of two that must hold in 95 of 100 cases
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """p50 and p90 of milliseconds, with the 95 % interval of p50 over rounds; n samples."""
+    """p50 and p90 of milliseconds, of n samples; between low and high falls the p50 of another run."""
 
     p50: float
     p90: float
@@ -236,60 +234,50 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def block_length(rounds: int) -> int:
-    """How many neighbouring rounds are drawn together: up to three, and never more than a third of all."""
-    return max(1, min(LONGEST_BLOCK, rounds // 3))
-
-
-def block_weights(count: int, block: int, seed: int) -> npt.NDArray[np.float64]:
-    """How often each of `count` rounds is drawn, [RESAMPLES, count], when `block` neighbours are drawn together, the last next to the first.
-
-    Neighbouring rounds share the machine's load, so drawing them one by one makes intervals too narrow for a later run to fall
-    into (circular block bootstrap: Politis and Romano 1992; `benchmarks.clock` measures it).
-    """
-    if block == 1:
-        return np.asarray(resample_weights(count, RESAMPLES, seed), dtype=np.float64)
-    starts = np.random.default_rng(seed).integers(0, count, (RESAMPLES, -(-count // block)))
-    drawn = ((starts[:, :, None] + np.arange(block)) % count).reshape(RESAMPLES, -1)[:, :count]
-    return (drawn[:, :, None] == np.arange(count)).sum(1).astype(np.float64)
-
-
-def quantiles(rounds: Sequence[Sequence[float]], seed: int = 0, block: int | None = None) -> Quantiles | None:
-    """p50, p90 and the interval of p50 of samples in rounds, [R][N]; None without samples.
-
-    Rounds are drawn with replacement, neighbours together (a cluster bootstrap: Davison and Hinkley 1997, section 3.8), percentile interval.
+def quantiles(rounds: Sequence[Sequence[float]]) -> Quantiles | None:
+    """p50, p90 and where the p50 of another run falls, of samples in rounds [R][N]; None without samples.
 
     Args:
         rounds: in the order in which they were run.
-        seed: of the resampling.
-        block: rounds that are drawn together; None: `block_length`.
     """
     full = [np.asarray(samples, dtype=np.float64) for samples in rounds if len(samples)]
     if not full:
         return None
     every = np.concatenate(full)
-    low = high = float("nan")  # one round says nothing of its like
-    if len(full) > 1:
-        owner = np.repeat(np.arange(len(full)), [len(samples) for samples in full])
-        weights = block_weights(len(full), block or block_length(len(full)), seed)
-        order = np.argsort(every, kind="stable")
-        drawn = np.cumsum(weights[:, owner[order]], axis=1)
-        half = drawn[:, -1:] / 2
-        lower, upper = (drawn >= half).argmax(axis=1), (drawn > half).argmax(axis=1)
-        middle = (every[order][lower] + every[order][upper]) / 2  # the median, as numpy takes it
-        low, high = (float(end) for end in np.quantile(middle, (0.025, 0.975)))
-    return Quantiles(float(np.median(every)), float(np.quantile(every, 0.9)), low, high, len(every))
+    middle = float(np.median(every))
+    factor = repeat_factor(full)
+    return Quantiles(middle, float(np.quantile(every, 0.9)), middle / factor, middle * factor, len(every))
 
 
-def shares(own: Mapping[int, Sequence[float]], whole: Mapping[int, Sequence[float]], seed: int = 0) -> Quantiles | None:
+def repeat_factor(rounds: Sequence[npt.NDArray[np.float64]]) -> float:
+    """By what factor the medians of two runs of as many rounds may differ; NaN of a single round.
+
+    So wide that in 95 of 100 cases each of the two medians lies in the interval of the other. A run is cut into stretches of
+    neighbouring rounds, and two runs are taken to differ as two of its stretches do: exp(t s sqrt 2), with s the standard
+    deviation of the logarithms of the S stretches' medians, and t the 0.9875 quantile of Student's t of S - 1 degrees of freedom (a
+    prediction interval: Hahn and Meeker 1991, section 4.7, for one further stretch beside one; 0.9875 and not 0.975 because two
+    intervals must hold, by Bonferroni). A longer run is not taken to be more certain than a stretch of it: that would hold only if
+    the machine did not drift from one run to the next. On a machine that does not drift at all the interval is therefore about
+    three times as wide as it need be (our choice; what it does on machines that drift: tests/elastic/test_latency.py).
+    """
+    from scipy.special import stdtrit
+
+    count = min(STRETCHES, len(rounds))
+    if count < 2:
+        return float("nan")  # one round says nothing of its like
+    parts = np.array_split(np.arange(len(rounds)), count)
+    medians = np.log([np.median(np.concatenate([rounds[number] for number in part])) for part in parts])
+    return float(np.exp(stdtrit(count - 1, LEVEL) * np.std(medians, ddof=1) * np.sqrt(2)))
+
+
+def shares(own: Mapping[int, Sequence[float]], whole: Mapping[int, Sequence[float]]) -> Quantiles | None:
     """A sub-model's time as a share of the whole model's: of each round that has both, median over median; None without such a round.
 
     Args:
         own, whole: round -> milliseconds.
-        seed: of the resampling.
 
     Returns:
-        p50, p90 over rounds, and the 95 % interval of p50 over rounds.
+        p50 and p90 over rounds, and where the p50 of another run falls.
     """
     both = [number for number in own if len(own[number]) and len(whole.get(number, ()))]
-    return quantiles([[float(np.median(own[number]) / np.median(whole[number]))] for number in sorted(both)], seed)
+    return quantiles([[float(np.median(own[number]) / np.median(whole[number]))] for number in sorted(both)])
