@@ -20,7 +20,7 @@ from workbench.extract.usm.loss import link_loss
 from workbench.extract.usm.model import UsmModel
 from workbench.extract.usm.prompt import LabelCoder
 from workbench.extract.usm.train.mixture import Mixture
-from workbench.extract.usm.train.names import banned_names, without_names
+from workbench.extract.usm.train.names import allowed_names, banned_names, without_names
 from workbench.extract.usm.train.prompts import Prompter
 from workbench.extract.usm.train.recipe import Recipe, rate_factor
 from workbench.extract.usm.train.sources import Source, definitions, load_sources
@@ -30,6 +30,7 @@ from workbench.models.device import arithmetic, autocast
 from workbench.training.writer import RunWriter
 
 MODEL = "model"
+ROLES = ":roles"  # behind a set that is kept out: its roles alone are, the rest is learnt from
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,33 @@ class Length:
         return min(1.0, share if self.minutes is None else max(share, seconds / (60 * self.minutes)))
 
 
-def build_mixture(recipe: Recipe, root: Path, tokenizer: Any, longest_label: int, progress: Any = None) -> Mixture:
+def build_mixture(
+    recipe: Recipe,
+    root: Path,
+    tokenizer: Any,
+    longest_label: int,
+    progress: Any = None,
+    shelf: dict[Any, Any] | None = None,
+) -> Mixture:
     """The data of a recipe.
 
     Args:
         root: folder of the sets.
         longest_label: pieces of a label at most.
         progress: called with each set's name.
+        shelf: see `load_sources`.
     """
     kept = [name for name in recipe.sets if name not in recipe.held_out]
     sources = load_sources(
-        kept, root, tokenizer, recipe.window, recipe.documents, recipe.seed, progress, recipe.patterns
+        kept, root, tokenizer, recipe.window, recipe.documents, recipe.seed, progress, recipe.patterns, shelf
     )
-    banned = banned_names(types_of_held_out(recipe, root, tokenizer))
+    banned = banned_names(types_of_held_out(recipe, root, tokenizer, shelf))
+    weights = dict(recipe.weights)
+    sources = [
+        replace(source, plan=replace(source.plan, weight=weights.get(source.name, source.plan.weight)))
+        for source in sources
+        if teaches(source, banned)
+    ]
     prompter = Prompter(
         LabelCoder(tokenizer, longest_label),
         sources,
@@ -80,18 +95,28 @@ def build_mixture(recipe: Recipe, root: Path, tokenizer: Any, longest_label: int
     return Mixture(sources, prompter, recipe.batch, recipe.seed, special_tokens(tokenizer))
 
 
-def types_of_held_out(recipe: Recipe, root: Path, tokenizer: Any) -> dict[str, set[str]]:
-    """Every type of the sets that are kept out: of entities, relations, events and roles."""
-    found: dict[str, set[str]] = {}
-    for source in load_sources(recipe.held_out, root, tokenizer, recipe.window, 10**9, recipe.seed):
-        found[source.name] = inventory(source)
-    return found
+def types_of_held_out(
+    recipe: Recipe, root: Path, tokenizer: Any, shelf: dict[Any, Any] | None = None
+) -> dict[str, set[str]]:
+    """Every type of the sets that are kept out: of entities, relations, events and roles; of "casie:roles" the roles alone."""
+    names = {name.removesuffix(ROLES): name.endswith(ROLES) for name in recipe.held_out}
+    sources = load_sources(names, root, tokenizer, recipe.window, 10**9, recipe.seed, shelf=shelf)
+    return {source.name: roles_of(source) if names[source.name] else inventory(source) for source in sources}
 
 
 def inventory(source: Source) -> set[str]:
     """Names of everything that a source can be asked for."""
-    roles = {role for roles in source.events.values() for role in roles}
-    return {*source.entities, *source.relations, *source.events, *roles}
+    return {*source.entities, *source.relations, *source.events, *roles_of(source)}
+
+
+def roles_of(source: Source) -> set[str]:
+    """Names of the roles of a source's events."""
+    return {role for roles in source.events.values() for role in roles}
+
+
+def teaches(source: Source, banned: frozenset[str]) -> bool:
+    """Whether a source can be asked for anything: one whose every type is kept out would only say that nothing is there."""
+    return not banned or any(allowed_names(source.name, type_, banned) for type_ in inventory(source))
 
 
 def new_optimizer(model: UsmModel, recipe: Recipe) -> torch.optim.Optimizer:
@@ -118,7 +143,7 @@ def new_optimizer(model: UsmModel, recipe: Recipe) -> torch.optim.Optimizer:
             for (encoder, decays), parameters in groups.items()
         ],
         betas=(0.9, 0.98),
-        foreach=True,
+        fused=True,  # one pass over the weights where foreach makes six
     )
 
 

@@ -13,7 +13,9 @@ class Recipe:
     """A run.
 
     Attributes:
-        sets: what is learnt from. held_out: sets whose types' names and synonyms are kept out, and which are not learnt from.
+        sets: what is learnt from. held_out: sets whose types' names and synonyms are kept out, and which are not learnt from; "NAME:roles"
+            keeps out the roles of its events alone.
+        weights: (set, weight) that stand in place of `sources.PLANS`.
         seed: of everything that chance decides. batch: samples a step. window: pieces of text in a sample at most.
         documents: of a set at most.
         encoder_rate, head_rate: peak rates of AdamW for encoder and link heads. warmup: steps; then the rate falls linearly to 0.
@@ -50,13 +52,17 @@ class Recipe:
     far_labels: bool = True
     whole: float = 0.0
     patterns: float = 0.0
+    weights: tuple[tuple[str, float], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Recipe:
-        return Recipe(**{**values, "sets": tuple(values["sets"]), "held_out": tuple(values["held_out"])})
+        weights = tuple((name, weight) for name, weight in values.get("weights", ()))
+        return Recipe(
+            **{**values, "sets": tuple(values["sets"]), "held_out": tuple(values["held_out"]), "weights": weights}
+        )
 
     def differences(self, other: Recipe) -> list[str]:
         """Names of the fields in which two recipes differ."""

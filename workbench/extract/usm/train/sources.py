@@ -104,6 +104,7 @@ def load_sources(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
     patterns: float = 0.0,
+    shelf: dict[Any, Any] | None = None,
 ) -> list[Source]:
     """The sets of a run.
 
@@ -114,6 +115,7 @@ def load_sources(
         most: documents of a set at most, chosen by the seed.
         progress: called with each set's name.
         patterns: weight of a further source, types that the texts themselves state (`patterns`); 0: none.
+        shelf: keeps what was read for later calls with the same root and tokenizer; reading takes a minute or more.
 
     Raises:
         ExtractError: a set is unknown or not there.
@@ -122,24 +124,42 @@ def load_sources(
     unknown = [name for name in names if name not in PLANS]
     if unknown:
         raise ExtractError(f"There is no training plan for '{unknown[0]}': choose among {', '.join(PLANS)}.")
-    kept_back = _kept_back(root)
+    shelf = {} if shelf is None else shelf
     found: list[Source] = []
-    stated: list[Document] = []
+    stated: list[Source] = []
     for name in names:
         if progress is not None:
             progress(name)
-        plan = PLANS[name]
-        documents = [d for split in plan.splits for d in load_data(name, root, split, Counts())]
-        documents = [d for d in documents if _key(d.text) not in kept_back]
-        random.Random(f"{seed}/{name}").shuffle(documents)
-        found.append(make_source(name, plan, documents[:most], tokenizer, window))
+        key = (name, window, most, seed)
+        if key not in shelf:
+            documents = _documents(name, root, most, seed)
+            shelf[key] = make_source(name, PLANS[name], documents, tokenizer, window)
+            if name in OPEN:
+                shelf[PATTERNS, *key] = _stated(stated_types(documents), tokenizer, window)
+        found.append(shelf[key])
         if patterns and name in OPEN:
-            stated += stated_types(documents[:most])
-    if stated:
-        source = make_source(PATTERNS, Plan(patterns, "words", complete=False), stated, tokenizer, window)
-        source.chunks = [chunk for chunk in source.chunks if chunk.entities]
-        found.append(source)
+            stated.append(shelf[PATTERNS, *key])
+    chunks = [chunk for source in stated for chunk in source.chunks]
+    if chunks:
+        types = tuple(sorted({type_ for source in stated for type_ in source.entities}))
+        found.append(Source(PATTERNS, Plan(patterns, "words", complete=False), chunks, types))
     return found
+
+
+def _documents(name: str, root: Path, most: int, seed: int) -> list[Document]:
+    """What may be learnt from of a set, `most` at most, in the order of chance."""
+    kept_back = _kept_back(root)
+    documents = [d for split in PLANS[name].splits for d in load_data(name, root, split, Counts())]
+    documents = [d for d in documents if _key(d.text) not in kept_back]
+    random.Random(f"{seed}/{name}").shuffle(documents)
+    return documents[:most]
+
+
+def _stated(documents: Sequence[Document], tokenizer: Any, window: int) -> Source:
+    """Types that the texts of a set state."""
+    source = make_source(PATTERNS, Plan(0.0, "words", complete=False), documents, tokenizer, window)
+    source.chunks = [chunk for chunk in source.chunks if chunk.entities]
+    return source
 
 
 def make_source(name: str, plan: Plan, documents: Sequence[Document], tokenizer: Any, window: int) -> Source:
@@ -217,8 +237,11 @@ def _cut(text: str, whole: Pieces, first: int, window: int) -> int:
     return at
 
 
+_NO_LETTERS = re.compile(r"[\W_]+")
+
+
 def _key(text: str) -> str:
-    return "".join(c for c in text.lower() if c.isalnum())
+    return _NO_LETTERS.sub("", text.lower())
 
 
 @cache
