@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pages.parts.faults import FIELDS, in_words_of
 from workbench.capture.library import Library
-from workbench.elastic.places import INPUTS, Order, begun, carved_root, free_name, read_order, sweeps_root
+from workbench.elastic.places import INPUTS, CurvePlace, Order, begun, carved_root, free_name, read_order, sweeps_root
 from workbench.jobs import Task
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _FIELDS = FIELDS | {
 
 @dataclass(frozen=True)
 class Pair:
-    """Captures of the whole model and of a sub-model on the same texts, in the library."""
+    """Captures of the whole model and of a sub-model on the same texts, in the library or beside the curve."""
 
     whole: Path
     small: Path
@@ -105,6 +105,7 @@ def run_sweep(folder: Path, task: Task) -> Path:
 
 
 def _run_sweep(folder: Path, task: Task) -> Path:
+    from workbench.elastic.captures import TOKEN_ROWS
     from workbench.elastic.latency import LatencyOptions
     from workbench.elastic.points import grid
     from workbench.elastic.samples import takes_samples
@@ -124,7 +125,7 @@ def _run_sweep(folder: Path, task: Task) -> Path:
     task.check()
     options = SweepOptions(
         group_by=group_by, batch_size=order.batch_size, max_length=None if takes_samples(loaded) else order.max_length,
-        latency=LatencyOptions(rounds=order.rounds, steps=8),
+        latency=LatencyOptions(rounds=order.rounds, steps=8), captures=TOKEN_ROWS if order.captures else 0,
     )  # fmt: skip
     out = sweeps_root() / order.name
     done = sweep(
@@ -135,6 +136,24 @@ def _run_sweep(folder: Path, task: Task) -> Path:
         task.check()
     shutil.rmtree(folder, ignore_errors=True)
     return out
+
+
+def stored_pair(place: CurvePlace, rows: Any, words: str) -> Pair | None:
+    """The captures that a sweep kept of the whole model and of a sub-model, or None if it lacks one of them.
+
+    Args:
+        place: the curve. rows: of the curve. words: the sub-model.
+    """
+    from workbench.elastic.captures import capture_folder
+
+    if "capture" not in rows:
+        return None
+    names = [rows.loc[rows["full"].astype(bool), "capture"], rows.loc[rows["sub_model"] == words, "capture"]]
+    folders = [
+        capture_folder(place.path, one.iloc[0]) if len(one) and isinstance(one.iloc[0], str) else None for one in names
+    ]
+    whole, small = folders
+    return None if whole is None or small is None else Pair(whole, small, words)
 
 
 def record_pair(model: str, exact: str, words: str, library: Library, task: Task) -> Pair:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from pages.parts.elastic_jobs import CarvedModel, Pair
+from pages.parts.elastic_jobs import CarvedModel, Pair, stored_pair
 from pages.parts.faults import in_words
 from pages.parts.frame import follow
 from pages.parts.making import models_at_hand
@@ -51,7 +51,7 @@ def show_point(place: CurvePlace, curve: Curve, table: CurveTable, picked: int) 
     right.dataframe(_by_group(quality), hide_index=True, width="stretch")
     if row.get("measured") == "masked":
         st.caption(f"No time and no memory: {plain(str(row.get('masked_because')), limit=300)}")
-    _actions(place, row)
+    _actions(place, curve, row)
 
 
 def _take(names: list[str], shown: list[str]) -> None:
@@ -108,7 +108,7 @@ def _by_group(quality: pd.DataFrame) -> pd.DataFrame:
 
 
 # ------------------------------------------------------------------ what can be done with it
-def _actions(place: CurvePlace, row: Any) -> None:
+def _actions(place: CurvePlace, curve: Curve, row: Any) -> None:
     model = _model_of(row)
     exact = row.get("exact")
     why = None
@@ -121,15 +121,18 @@ def _actions(place: CurvePlace, row: Any) -> None:
     elif row["full"]:
         why = "This is the whole model: choose a smaller one first."
     line = st.container(horizontal=True)
+    kept = None if row["full"] else stored_pair(place, curve.rows, str(row["sub_model"]))
     routing = line.button(
-        "Routing beside the whole model's", key="elastic.routing", icon=":material/grid_on:", disabled=why is not None,
-        help=why or "Reads the shipped texts with both and keeps two captures.",
+        "Routing beside the whole model's", key="elastic.routing", icon=":material/grid_on:", disabled=why is not None and kept is None,
+        help="Opens the captures that the sweep kept of both." if kept else why or "Reads the shipped texts with both and keeps two captures.",
     )  # fmt: skip
     carve = line.button(
         "Carve it", key="elastic.carve", icon=":material/content_cut:", disabled=why is not None,
         help=why or "Writes it as a checkpoint of its own, which transformers loads without the workbench.",
     )  # fmt: skip
-    if routing and model is not None and isinstance(exact, str):
+    if routing and kept is not None:
+        _open_pair(kept)
+    elif routing and model is not None and isinstance(exact, str):
         _start_routing(place, model, exact, str(row["sub_model"]))
     if carve and model is not None and isinstance(exact, str):
         _start_carve(model, exact, str(row["sub_model"]))
@@ -149,6 +152,16 @@ def _model_of(row: Any) -> str | None:
         help="The curve keeps only the model's name, never a path.",
     ).strip()
     return typed or (name if "/" in name else None)
+
+
+def _open_pair(kept: Pair) -> None:
+    """Take the two captures among those at hand, so that other pages open them too."""
+    try:
+        whole, small = (session.remember_folder(path).path for path in (kept.whole, kept.small))
+    except WorkbenchError as fault:
+        st.error(in_words(fault, 400))
+        return
+    st.session_state["elastic.pair"] = Pair(whole, small, kept.sub_model)
 
 
 def _start_routing(place: CurvePlace, model: str, exact: str, words: str) -> None:
@@ -200,7 +213,8 @@ def _show_carved() -> None:
 
 def _show_pair() -> None:
     """Heat maps of both, one over the other, on the same group and scale."""
-    pair = _result("elastic.pair")
+    held = st.session_state.get("elastic.pair")
+    pair = held if isinstance(held, Pair) else _result("elastic.pair")
     if not isinstance(pair, Pair):
         return
     from workbench.analysis.load import heatmap_table

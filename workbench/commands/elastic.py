@@ -92,6 +92,14 @@ def sweep(
             help="Folder of trained judges for them; else the checkpoint's own, else ones trained once and kept."
         ),
     ] = None,
+    captures: Annotated[
+        bool,
+        typer.Option(
+            "--captures",
+            help="Record the routing of every sub-model on the same inputs too, into OUT/captures (holds the texts).",
+        ),
+    ] = False,
+    capture_tokens: Annotated[int, typer.Option(help="Token rows kept in each capture.")] = 20_000,
     rounds: Annotated[int, typer.Option(help="Visits of the clock to each sub-model; 0 measures no latency.")] = 10,
     decode_steps: Annotated[int, typer.Option(help="Written tokens timed in each visit.")] = 16,
     latency_batch: Annotated[int, typer.Option(help="Rows while timing.")] = 1,
@@ -134,6 +142,7 @@ def sweep(
     options = SweepOptions(
         group_by=group_by, batch_size=batch_size, max_length=max_length, tasks=tuple(task or ()), task_folder=task_folder,
         task_limit=task_limit, task_data=TaskData(data_root, judges), seed=seed,
+        captures=_capture_rows(captures, capture_tokens),
         latency=LatencyOptions(latency_batch, latency_length, decode_steps, rounds, seed),
     )  # fmt: skip
     listed = [SubModel.parse(words) for words in sub_model or ()]
@@ -306,6 +315,15 @@ def budget(
     choice = best_within(load_curve(curve), column, limit, group=group, measure=measure)
     output.say(sentence(choice))
     output.result(choice.to_json())
+
+
+def _capture_rows(wanted: bool, rows: int) -> int:
+    """Token rows of each capture; 0 for none."""
+    from workbench.elastic.errors import SweepError
+
+    if rows < 1:
+        raise SweepError(f"--capture-tokens must be at least 1, but is {rows}: leave out --captures to record none.")
+    return rows if wanted else 0
 
 
 def _values(given: list[str] | None) -> list[str]:

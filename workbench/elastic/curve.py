@@ -63,7 +63,7 @@ def rows_of(
                 **_speed(found, point.key, about),
                 "model": about.model, "revision": about.revision, "family": about.family,
                 "device": about.device, "dtype": about.dtype, "software": about.software, "created": about.created,
-                "capture": None,
+                "capture": found.captures.get(point.key),
             }
         )  # fmt: skip
         documents += [

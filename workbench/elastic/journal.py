@@ -2,6 +2,7 @@
 
     OUT/sweep.json       what is swept: model, inputs, options; a resumed sweep must be the same
     OUT/journal.jsonl    a line for each (sub-model, batch) of losses, each visit of the clock, each task; appended at once
+    OUT/captures/NAME    where it was asked for: the routing of a sub-model, a capture of its own
     OUT/curve.parquet    a row a sub-model, written anew in one step whenever the sweep ends or stops
     OUT/documents.parquet    a row for each (sub-model, document, group): what intervals and budgets draw from
 
@@ -36,6 +37,7 @@ class Found:
         memory: sub-model -> {"weights", "other", "how"}.
         masked: sub-model -> why it was not gathered.
         tasks: sub-model -> task -> list of measures.
+        captures: sub-model -> name of its capture.
     """
 
     losses: dict[str, dict[int, tuple[list[int], list[float], list[float]]]] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Found:
     memory: dict[str, dict[str, Any]] = field(default_factory=dict)
     masked: dict[str, str] = field(default_factory=dict)
     tasks: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    captures: dict[str, str] = field(default_factory=dict)
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Add one line of the journal."""
@@ -57,6 +60,8 @@ class Found:
             self.masked[key] = line["reason"]
         elif kind == "task":
             self.tasks.setdefault(key, {})[line["task"]] = line["measures"]
+        elif kind == "capture":
+            self.captures[key] = line["name"]
 
 
 class Journal:

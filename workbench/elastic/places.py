@@ -55,6 +55,7 @@ class Order:
         layers, experts, top_k: values of the grid.
         group_by, text_column, lines: how the texts are read. calibrate_every: every so many documents rank instead of measure.
         rounds: of the clock. max_length, batch_size, dtype, device: as in the command.
+        captures: keep the routing of every sub-model.
         shipped: read the shipped texts; False: the files in the order's folder.
     """
 
@@ -72,6 +73,7 @@ class Order:
     batch_size: int = 8
     dtype: str = "auto"
     device: str = "auto"
+    captures: bool = False
     shipped: bool = True
     files: tuple[str, ...] = field(default=())
 

@@ -4,9 +4,9 @@
     documents = read_documents(["texts/"], InputOptions(group_by="folder"))
     sweep(loaded, documents, grid(["even:5", "all"], ["share:0.5:random"], ["2", "4"]), SweepOptions(), "out")
 
-Order of work: rankings; losses, with every layer that sub-models share run once (shared.py); tasks; then the clock, in
-interleaved rounds on gathered weights (latency.py), and memory. What is found is in the journal at once, so a sweep that
-is stopped, killed or out of disk goes on where it was with `resume`.
+Order of work: rankings; losses, with every layer that sub-models share run once (shared.py); tasks; captures
+(captures.py); then the clock, in interleaved rounds on gathered weights (latency.py), and memory. What is found is in the
+journal at once, so a sweep that is stopped, killed or out of disk goes on where it was with `resume`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.capture.errors import WorkbenchError
+from workbench.elastic.captures import capture_folder, record_point
 from workbench.elastic.curve import About, rows_of, write_curve
 from workbench.elastic.errors import SweepError
 from workbench.elastic.harness import Harness, check_harness
@@ -56,6 +57,7 @@ class SweepOptions:
         share: run layers that sub-models share once; False is the plain loop.
         tasks: tasks of lm-evaluation-harness, or of the unified model its own. task_folder: further task files of the harness.
         task_limit: documents of a task. task_data: test data and judges of the unified model's tasks.
+        captures: record the routing of every sub-model on the same inputs, with at most so many token rows each; 0 records none.
         seed: of the order of visits and the resampling.
     """
 
@@ -68,11 +70,14 @@ class SweepOptions:
     task_folder: Path | None = None
     task_limit: int | None = None
     task_data: TaskData = field(default_factory=TaskData)
+    captures: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise SweepError(f"--batch-size must be at least 1, but is {self.batch_size}.")
+        if self.captures < 0:
+            raise SweepError(f"captures must be at least 0, but is {self.captures}.")
 
 
 @dataclass(frozen=True)
@@ -147,9 +152,9 @@ def sweep(
     )
     points, left_out = make_points(loaded.model, wanted, rankings.of, listed=listed)
     journal = Journal(Path(out), _identity(loaded, texts, options), resume=resume)
-    work = _Work(loaded, texts, points, options, journal, say, stop)
+    work = _Work(loaded, documents, texts, points, options, journal, say, stop)
     try:
-        finished = work.losses() and work.tasks() and work.clock()
+        finished = work.losses() and work.tasks() and work.captures() and work.clock()
     except BaseException as fault:
         journal.close()
         # The first fault is the one to tell: that the curve cannot be written either comes from the same full disk.
@@ -191,6 +196,7 @@ class _Work:
     def __init__(
         self,
         loaded: LoadedModel,
+        documents: Sequence[Document],
         texts: Texts,
         points: Sequence[Point],
         options: SweepOptions,
@@ -202,11 +208,13 @@ class _Work:
 
         self.loaded, self.texts, self.points, self.options, self.journal = loaded, texts, points, options, journal
         self.model: Any = loaded.model
-        self.stop, self._say = stop, say
+        self.documents, self.stop, self._say = documents, stop, say
         self.costs = {point.key: cost(loaded.model, point.plan) for point in points}
         self.shared, self.reason, self.layers, self.layers_plain = options.share, "", 0, 0
         self.visits = len(points) * options.latency.rounds
-        self.total = len(points) * len(texts.batches) + len(points) * len(options.tasks) + self.visits
+        self.total = (
+            len(points) * len(texts.batches) + len(points) * (len(options.tasks) + bool(options.captures)) + self.visits
+        )
         self.done = 0
 
     def say(self, words: str, step: int = 1) -> None:
@@ -288,6 +296,28 @@ class _Work:
                         measures = tasks.run(task)
                     self.journal.add("task", point.key, task=task, measures=measures)
                 self.say(f"{task} under {point.key}")
+        return True
+
+    def captures(self) -> bool:
+        """The routing of every sub-model, where it is asked for."""
+        from workbench.recording import RecordOptions
+
+        options, folder = self.options, self.journal.folder
+        if not options.captures:
+            return True
+        for point in self.points:
+            if self.stop():
+                return False
+            if capture_folder(folder, self.journal.found.captures.get(point.key, "")) is None:
+                recording = RecordOptions(
+                    group_by=options.group_by, batch_size=options.batch_size, max_length=options.max_length,
+                    max_tokens=options.captures, seed=options.seed, notes=f"Recorded in a sweep, as the sub-model: {point.key}.",
+                )  # fmt: skip
+                name = record_point(self.loaded, self.documents, point, recording, folder, self.stop)
+                if name is None:
+                    return False
+                self.journal.add("capture", point.key, name=name)
+            self.say(f"routing of {point.key}")
         return True
 
     # ------------------------------------------------------------------ latency and memory
