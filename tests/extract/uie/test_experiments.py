@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.extract.uie.test_train import labels_of
+from tests.extract.usm.test_train import documents as train_documents
 from workbench.extract.errors import ExtractError
 from workbench.extract.records import Document, Relation, Span
-from workbench.extract.uie.experiments import as_table, part_of, ratio, shots
+from workbench.extract.seq2seq.tokens import SelTokens
+from workbench.extract.uie.experiments import Amount, as_table, part_of, ratio, sample_source, shots
+from workbench.extract.uie.ssi import LabelIds
+from workbench.extract.uie.train.sampling import Sampler, Sampling
 
 
 def span(start: int, type_: str) -> Span:
@@ -66,3 +73,26 @@ def test_the_table_has_mean_and_deviation_over_seeds() -> None:
 
     rows = as_table({"14res, shot:1, all": [run(0.4, 10), run(0.5, 5)]}).splitlines()
     assert "| 14res, shot:1, all | grammar | 2 | 5 | - | 45.0 ± 5.0 | - | - | 75.0 % |" in rows
+
+
+def test_epochs_are_passes_over_the_sample_and_no_batch_is_larger_than_it() -> None:
+    assert Amount(steps=600).of(5) == (600, 16)
+    assert Amount(epochs=200).of(5) == (200, 5), "five sentences: one step a pass"
+    assert Amount(epochs=200).of(16) == (200, 16)
+    assert Amount(epochs=200).of(47) == (600, 16), "two whole batches and a rest"
+    assert Amount(epochs=3, batch=4).of(9) == (9, 4)
+
+
+def test_a_sample_is_asked_for_the_schema_of_the_whole_set(words: Any, tokens: SelTokens) -> None:
+    every = train_documents(40)
+    whole = sample_source("conll04", every, every, words)
+    lone = Document(id="x", text="marie met", entities=(Span(start=0, end=5, type="person"),), relations=())
+    source = sample_source("conll04", every, [lone], words)
+    assert len(source.chunks) == 1 and (source.entities, source.relations) == (whole.entities, whole.relations)
+    assert len(source.entities) > 1 and source.relations
+    coder, rng = LabelIds(words, tokens), np.random.default_rng(0)
+    sampler = Sampler(coder, tokens, [source], Sampling(far=0.0, own_name=1.0, whole=True, reject=0.0))
+    wanted = {(tokens.spot, coder(n)) for n in source.entities} | {(tokens.asoc, coder(n)) for n in source.relations}
+    for _ in range(30):
+        example = sampler.draw(source, source.chunks[0], rng)
+        assert example is not None and set(labels_of(example.source, tokens)) == wanted

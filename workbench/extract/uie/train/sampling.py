@@ -32,6 +32,7 @@ class Sampling:
         labels: labels of each kind in most prompts, at most. drop: chance that a present label is left out.
         reject: chance of a rejected label a spot, for spots and for asocs. ordered: share of prompts in alphabetical order.
         own_name: chance of a set's own name. far: chance of absent labels of other domains.
+        whole: ask the whole schema of a set in every prompt, as UIE does when it is fine-tuned; `labels` and `drop` say nothing then.
         max_source, max_target: tokens of an example.
     """
 
@@ -43,6 +44,7 @@ class Sampling:
     far: float = 0.3
     max_source: int = 384
     max_target: int = 240
+    whole: bool = False
 
 
 @dataclass
@@ -96,6 +98,9 @@ class Sampler:
     def tree(self, source: Source, chunk: Chunk, rng: np.random.Generator) -> tuple[Draw, list[Spot]] | None:
         """Labels and structure of a chunk."""
         asked = Draw()
+        if self.sampling.whole:
+            spots = self._whole(asked, source, chunk, rng)
+            return (asked, _in_order(spots)) if asked.spots else None
         few = rng.random() < 0.8
         most = int(rng.integers(1, self.sampling.labels + 1)) if few else max(25, self.sampling.labels)
         ways = [("entities", 1.0)] if chunk.has[0] and source.entities else []
@@ -105,14 +110,51 @@ class Sampler:
             return None
         weights = np.array([weight for _, weight in ways])
         way = ways[int(rng.choice(len(ways), p=weights / weights.sum()))][0]
-        spots = {"entities": self._entities, "relations": self._relations, "events": self._events}[way](
-            asked, source, chunk, most, rng
-        )
+        makers = {"entities": self._entities, "relations": self._relations, "events": self._events}
+        spots = makers[way](asked, source, chunk, most, rng)
         if source.plan.domain != "words" and rng.random() < self.sampling.far:
             self._far_labels(asked, source, rng)
         if not asked.spots:
             return None
-        return asked, sorted(spots, key=lambda spot: (spot.place, len(spot.span), spot.label))
+        return asked, _in_order(spots)
+
+    def _whole(self, asked: Draw, source: Source, chunk: Chunk, rng: np.random.Generator) -> list[Spot]:
+        """Every type, relation, event and role that the set has and marks in this chunk."""
+        below: dict[tuple[str, Pair], list[tuple[str, Pair]]] = {}
+        if chunk.has[0]:
+            self._ask(asked.spots, asked, source, list(source.entities), rng)
+        if chunk.has[1] and source.relations:
+            self._ask_ends(asked, source, list(source.relations), rng)
+            self._ask(asked.asocs, asked, source, list(source.relations), rng)
+            self._relations_below(asked, chunk, below)
+        if chunk.has[2]:
+            self._ask(asked.spots, asked, source, list(source.events), rng)
+            roles = dict.fromkeys(role for roles in source.events.values() for role in roles)
+            self._ask(asked.asocs, asked, source, list(roles), rng)
+            self._events_below(asked, chunk, below)
+        return self._spots(asked, chunk, below)
+
+    def _ask_ends(self, asked: Draw, source: Source, relations: list[str], rng: np.random.Generator) -> set[str]:
+        """Ask the types between which relations stand, or one for all where the set names none; returns them."""
+        ends = sorted({end for type_ in relations for side in source.relations[type_] for end in side})
+        self._ask(asked.spots, asked, source, [ends[n] for n in rng.permutation(len(ends))], rng)
+        if not ends:
+            asked.spots[""] = self._coder(UNTYPED)
+            asked.names[asked.spots[""]] = UNTYPED
+        return set(ends)
+
+    @staticmethod
+    def _relations_below(asked: Draw, chunk: Chunk, below: dict[tuple[str, Pair], list[tuple[str, Pair]]]) -> None:
+        for type_, head, tail in chunk.relations:
+            if type_ in asked.asocs:
+                below.setdefault((head[1], head[0]), []).append((type_, tail[0]))
+                below.setdefault((tail[1], tail[0]), [])
+
+    @staticmethod
+    def _events_below(asked: Draw, chunk: Chunk, below: dict[tuple[str, Pair], list[tuple[str, Pair]]]) -> None:
+        for type_, trigger, arguments in chunk.events:
+            if type_ in asked.spots:
+                below.setdefault((type_, trigger), []).extend(a for a in arguments if a[0] in asked.asocs)
 
     def _some(self, types: list[str], most: int, rng: np.random.Generator, drop: bool = True) -> list[str]:
         order = rng.permutation(len(types))[: max(0, most)]
@@ -134,20 +176,13 @@ class Sampler:
         chosen += self._some(absent, max(1, most // 2 - len(chosen)), rng, False)
         if len(source.relations) <= 8 and rng.random() < 0.6:
             chosen = list(source.relations)
-        ends = sorted({end for type_ in chosen for side in source.relations[type_] for end in side})
-        self._ask(asked.spots, asked, source, [ends[n] for n in rng.permutation(len(ends))], rng)
-        if not ends:
-            asked.spots[""] = self._coder(UNTYPED)
-            asked.names[asked.spots[""]] = UNTYPED
+        ends = self._ask_ends(asked, source, chosen, rng)
         others = [type_ for type_ in source.entities if type_ not in ends]
         if chunk.has[0]:
             self._ask(asked.spots, asked, source, self._some(others, most - len(asked.spots), rng, False), rng)
         self._ask(asked.asocs, asked, source, chosen, rng)
         below: dict[tuple[str, Pair], list[tuple[str, Pair]]] = {}
-        for type_, head, tail in chunk.relations:
-            if type_ in asked.asocs:
-                below.setdefault((head[1], head[0]), []).append((type_, tail[0]))
-                below.setdefault((tail[1], tail[0]), [])
+        self._relations_below(asked, chunk, below)
         return self._spots(asked, chunk, below)
 
     def _as_types(
@@ -173,9 +208,7 @@ class Sampler:
         roles = list(dict.fromkeys(role for type_ in chosen for role in source.events[type_]))
         self._ask(asked.asocs, asked, source, self._some(roles, roles_at_most, rng, False), rng)
         below: dict[tuple[str, Pair], list[tuple[str, Pair]]] = {}
-        for type_, trigger, arguments in chunk.events:
-            if type_ in asked.spots:
-                below.setdefault((type_, trigger), []).extend(a for a in arguments if a[0] in asked.asocs)
+        self._events_below(asked, chunk, below)
         return self._spots(asked, Chunk(chunk.pieces), below)
 
     def _far_labels(self, asked: Draw, source: Source, rng: np.random.Generator) -> None:
@@ -248,6 +281,10 @@ class Sampler:
             named(asked, asked.spots), named(asked, asked.asocs), chunk.pieces.ids.tolist(), chunk.pieces.shapes.tolist(), spots, self._tokens,
             self.sampling, rng, complete,
         )  # fmt: skip
+
+
+def _in_order(spots: list[Spot]) -> list[Spot]:
+    return sorted(spots, key=lambda spot: (spot.place, len(spot.span), spot.label))
 
 
 def _cut(chunk: Chunk, pair: Pair) -> Ids:
