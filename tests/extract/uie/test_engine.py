@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,12 @@ from workbench.convert import convert
 from workbench.extract import load_engine
 from workbench.extract.engines import Engine
 from workbench.extract.errors import EngineError
-from workbench.extract.seq2seq.tokens import SelTokens
+from workbench.extract.schema import Schema
+from workbench.extract.seq2seq.decode import Written
+from workbench.extract.seq2seq.tokens import SelTokens, encode_plain
 from workbench.extract.seq2seq.weights import save_copy_model
 from workbench.extract.uie.engine import UieEngine
+from workbench.extract.uie.passes import Job, Passes
 from workbench.extract.uie.reading import UieReading, values_of
 from workbench.extract.uie.records import Found
 from workbench.extract.uie.sel import Asoc, Spot, write
@@ -98,6 +103,56 @@ def test_long_texts_have_global_offsets(words: Any) -> None:
     assert any("windows" in note for note in found.notes)
     assert found.entities and max(s.end for s in found.entities) > 400
     assert all(text[s.start : s.end].strip() == text[s.start : s.end] for s in found.entities)
+
+
+def write_all_of_marie(passes: Passes, group: Sequence[Job], _: Any) -> list[Written]:
+    """Stands in for a model that finds every Marie, as far as the tokens reach."""
+    label, tokens = next(iter(passes.prompts[0].spots)), passes.tokens
+    marie = passes.tokenizer("marie", add_special_tokens=False)["input_ids"][0]
+    made = []
+    for job in group:
+        spots = [Spot(label, (marie,), place=n) for n, number in enumerate(job.pieces.ids.tolist()) if number == marie]
+        ids = [*write(spots, tokens), tokens.eos]
+        while len(ids) > passes.choices.max_target:
+            spots.pop()
+            ids = [*write(spots, tokens), tokens.eos]
+        places = [-1] * len(ids)
+        for spot in spots:
+            places[spot.at] = job.begin + int(spot.place or 0)
+        made.append(Written(ids, [0.0] * len(ids), [1] * len(ids), [0] * len(ids), places, 0.0))
+    return made
+
+
+def test_a_window_that_says_more_than_a_structure_holds_is_read_in_halves(
+    words: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Passes, "_write", write_all_of_marie)
+    engine = UieEngine(tiny_copy(words), words)
+    text = "Marie met Pierre . " * 40
+    starts = [n for n in range(len(text)) if text.startswith("Marie", n)]
+    engine.choices = replace(engine.choices, max_target=72)  # 13 spots, of 32 in a window
+    found = engine.extract([text, "Marie met Pierre"], {"entities": ["person"]})
+    assert sorted(s.start for s in found[0].entities) == starts
+    assert any("halves of larger ones" in note for note in found[0].notes)
+    assert not any("may have been cut" in note for note in found[0].notes)
+    assert [s.start for s in found[1].entities] == [0] and not any("halves" in note for note in found[1].notes)
+    engine.choices = replace(engine.choices, halve=False)
+    once = engine.extract([text], {"entities": ["person"]})[0]
+    assert len(once.entities) < len(starts) and any("may have been cut" in note for note in once.notes)
+    assert not UieEngine(tiny_copy(words), words, original=True).choices.halve
+
+
+def test_halving_ends_and_the_parts_cover_the_text(words: Any) -> None:
+    engine = UieEngine(talkative(words), words)  # it opens brackets for as long as it may
+    text = "Marie met Pierre in Paris . " * 12
+    engine.choices = replace(engine.choices, max_target=30)
+    passes = engine.passes(Schema.read({"entities": ["person", "city"]}))
+    done = list(passes.run([text], passes.jobs([text]), 4))
+    assert any(each.job.halves > 1 for each in done) and all(each.sel.status == "well-formed" for each in done)
+    assert all(not passes.is_full(each) or len(each.job.pieces) < 48 for each in done)
+    covered = {n for each in done for n in each.job.pieces.starts.tolist()}
+    assert covered == set(encode_plain(words, engine.tokens, [text])[0].starts.tolist())
+    assert all(len(each.written.ids) <= 30 for each in done)
 
 
 def test_many_labels_are_asked_in_blocks_and_one_too_long_is_a_sentence(words: Any) -> None:

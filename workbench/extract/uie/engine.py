@@ -42,7 +42,7 @@ class UieEngine:
         source: what was loaded, for people.
         places: how repeated words are placed: "auto" (what did best on development data), or one of `records.MODES`.
         constrained: decode under the grammar. beams: 1 is greedy.
-        original: run as the original does, with every switch of `records.Switches` off.
+        original: run as the original does, with every switch of `records.Switches` off and no window halved.
     """
 
     name = "uie"
@@ -79,7 +79,9 @@ class UieEngine:
             window = int(getattr(model.config, "max_position_embeddings", None) or T5_SOURCE + T5_TARGET)
             sizes["max_target"] = min(T5_TARGET, window // 3)
             sizes["max_source"] = min(T5_SOURCE, window - sizes["max_target"])
-        self.choices = Choices(constrained=constrained, beams=beams, switches=PAPER if original else OURS, **sizes)
+        self.choices = Choices(
+            constrained=constrained, beams=beams, switches=PAPER if original else OURS, halve=not original, **sizes
+        )
         self.counts: Counter[str] = Counter()  # outputs read since loading: well-formed, fixed, ill-formed
 
     @classmethod
@@ -153,7 +155,7 @@ class UieEngine:
         for each in made:
             found.merge(passes.records(each, self.reading.mode))
             statuses[each.sel.status] += 1
-            full += len(each.written.ids) >= self.choices.max_target - 4
+            full += passes.is_full(each)
         self.counts.update(statuses)
         found = self.reading.scored(found)
         scores = [v for t in ("entities", "relations", "triggers", "arguments") for v in getattr(found, t).values()]
@@ -164,11 +166,15 @@ class UieEngine:
             notes.append(
                 f"The text was read in {windows} overlapping windows: a relation or argument across more than one window is not found."
             )
+        if halved := sum(each.job.halves > 0 for each in made):
+            notes.append(
+                f"It says more than fits into the {self.choices.max_target} tokens of a structure, so {halved} of these windows are halves of larger ones."
+            )
         if len(passes.plan) > 1:
             notes.append(f"The schema was asked in {len(passes.plan)} passes.")
         if full:
             notes.append(
-                f"The structure was cut at {self.choices.max_target} tokens in {full} of {len(made)} passes: ask for fewer labels at a time."
+                f"The structure may have been cut at {self.choices.max_target} tokens in {full} of {len(made)} passes: ask for fewer labels at a time."
             )
         if statuses[FIXED] or statuses[ILL]:
             notes.append(

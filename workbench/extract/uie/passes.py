@@ -22,6 +22,7 @@ from workbench.extract.usm.pieces import Pieces
 from workbench.extract.usm.plan import Block, blocks, windows
 
 LEAST_ROOM = 24  # pieces of text that a pass must have room for beside its labels
+BESIDE_LABEL = 4  # tokens that a label with a span of one token takes beside the label: two brackets, a colon, the span
 OVERLAP = 24  # pieces that neighbouring windows share
 
 
@@ -33,6 +34,7 @@ class Choices:
         window: pieces of text in a pass at most. max_source, max_target: tokens of both sides at most. max_labels: labels in a pass.
         constrained: decode under the grammar; off is the original's free decoding.
         beams: 1 is greedy. switches: see `records.Switches`.
+        halve: read a window again in two halves where the grammar had to end its structure for want of tokens (ours).
     """
 
     window: int = 128
@@ -42,11 +44,17 @@ class Choices:
     constrained: bool = True
     beams: int = 1
     switches: Switches = OURS
+    halve: bool = True
 
 
 @dataclass
 class Job:
-    """One pass: a window of a text under a block of labels."""
+    """One pass: a window of a text under a block of labels.
+
+    Attributes:
+        text, block: numbers. before, after: whether the text goes on beyond the window. begin: where it begins in the source.
+        halves: how often the window was halved to come to this one.
+    """
 
     text: int
     block: int
@@ -55,6 +63,7 @@ class Job:
     after: bool
     source: list[int]
     begin: int
+    halves: int = 0
 
 
 @dataclass
@@ -120,9 +129,36 @@ class Passes:
                 for first, stop in windows(pieces, size, min(OVERLAP, size // 4)):
                     if stop > first:
                         cut = pieces.cut(first, stop)
-                        source = source_ids(prompt, cut.ids.tolist(), self.tokens)
-                        found.append(Job(number, block, cut, first > 0, stop < len(pieces), source, len(prompt)))
+                        found.append(self._job(number, block, cut, first > 0, stop < len(pieces)))
         return found
+
+    def _job(self, text: int, block: int, pieces: Pieces, before: bool, after: bool, halves: int = 0) -> Job:
+        prompt = self._prompt_ids[block]
+        source = source_ids(prompt, pieces.ids.tolist(), self.tokens)
+        return Job(text, block, pieces, before, after, source, len(prompt), halves)
+
+    def is_full(self, done: Pass) -> bool:
+        """Whether a structure may have been ended for want of tokens: one more label with a span of one token would not have found room."""
+        return self._full(done.job, done.written)
+
+    def _full(self, job: Job, written: Written) -> bool:
+        prompt = self.prompts[job.block]
+        label = max((len(ids) for ids in (*prompt.spots, *prompt.asocs)), default=0)
+        return len(written.ids) + label + BESIDE_LABEL > self.choices.max_target
+
+    def _halves(self, job: Job) -> list[Job]:
+        """The two halves of a window, which share some pieces; none where it is too small, or one word."""
+        length = len(job.pieces)
+        shared = min(OVERLAP, length // 4)
+        if length < 2 * LEAST_ROOM:
+            return []
+        parts = windows(job.pieces, -(-(length + shared) // 2), shared)
+        return [
+            self._job(
+                job.text, job.block, job.pieces.cut(first, stop), job.before or first > 0, job.after or stop < length, job.halves + 1
+            )
+            for first, stop in parts
+        ]  # fmt: skip
 
     def run(
         self,
@@ -131,14 +167,22 @@ class Passes:
         batch_size: int = 8,
         stopped: Callable[[], bool] | None = None,
     ) -> Iterator[Pass]:
-        """Write and read every job, in any order; ends early once stopped."""
+        """Write and read every job, in any order; ends early once stopped.
+
+        A window that holds more than there are tokens for is given up for its halves, which then come in its place.
+        """
         waiting = sorted(jobs, key=lambda job: len(job.source))
-        for at in range(0, len(waiting), batch_size):
+        while waiting:
             if stopped is not None and stopped():
                 return
-            group = waiting[at : at + batch_size]
+            group, waiting = waiting[:batch_size], waiting[batch_size:]
             for job, written in zip(group, self._write(group, stopped), strict=True):
-                yield self._read(texts[job.text], job, written)
+                again = self.choices.halve and self.grammar is not None and self._full(job, written)
+                halves = self._halves(job) if again else []
+                if halves:
+                    waiting += halves
+                else:
+                    yield self._read(texts[job.text], job, written)
 
     def _write(self, group: Sequence[Job], stopped: Callable[[], bool] | None) -> list[Written]:
         longest = max(len(job.source) for job in group)
