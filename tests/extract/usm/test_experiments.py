@@ -63,7 +63,7 @@ def documents(name: str, root: Path, split: str = "test", counts: Any = None) ->
 
 @pytest.fixture
 def made_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sources, tune, experiments):
+    for module in (sources, tune, experiments, unseen):
         monkeypatch.setattr(module, "load_data", documents)
     monkeypatch.setattr(
         loop, "definitions", lambda _: {"harbour town": "a town by the sea", "food item": "a cell of bread"}
@@ -93,7 +93,7 @@ def test_no_arm_hears_a_name_or_synonym_of_what_is_kept_out(made_sets: None, tok
     heard: dict[str, set[str]] = {}
     for arm, recipe in unseen.recipes(Recipe(batch=8)).items():
         mixture = loop.build_mixture(recipe, tmp_path, tokenizer, 12)
-        assert not {source.name for source in mixture.sources} & set(unseen.HELD_OUT)
+        assert not {source.name for source in mixture.sources} & {*unseen.KEPT_OUT, *unseen.PROXIES}
         Heard.names, Heard.descriptions = set(), set()
         mixture.prompter.coder = Heard(tokenizer, 12)
         for pool in range(6):
@@ -105,16 +105,52 @@ def test_no_arm_hears_a_name_or_synonym_of_what_is_kept_out(made_sets: None, tok
     assert "skill" in heard["all"] and "skill" not in heard["no sets of many types"]
     assert "job skill" in heard["all"] and "job skill" not in heard["no synonyms"]
     assert "company" in {name for names in heard.values() for name in names}
+    assert "phishing" in heard["all"], "of casie the roles alone are kept out"
 
 
 def test_every_arm_leaves_one_thing_out() -> None:
     arms = unseen.recipes(Recipe())
     whole = arms.pop("all")
-    assert whole.patterns > 0 and set(whole.held_out) == {"bionlp13cg", "anatem", "scierc", "casie"}
+    assert whole.patterns > 0 and set(whole.held_out) == {"bionlp13cg", "anatem", "scierc", "casie:roles"}
+    assert set(unseen.WEIGHTS) <= set(PLANS) and not set(unseen.PROXIES) & set(whole.sets)
     for name, recipe in arms.items():
         assert len(whole.differences(recipe)) == 1, name
     assert set(unseen.FEW_TYPES) <= set(PLANS) and set(PLANS) >= OPEN
     assert set(whole.sets) - set(arms["no WordNet and free-form types"].sets) == {"semcor_wordnet", "masc_wordnet", "ufet_crowd"}  # fmt: skip
+
+
+def test_readings_are_learnt_on_types_that_no_arm_is_taught(
+    made_sets: None, monkeypatch: pytest.MonkeyPatch, tokenizer: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(ENTITIES, "cyner", ("Organization", "Malware", "Indicator"))
+    monkeypatch.setitem(ENTITIES, "tasteset2", ("FOOD", "person"))
+    base = Recipe(sets=("conll04", "wnut17", "aptner", *unseen.PROXIES))
+    types = unseen.types_never_taught(base, tmp_path, tokenizer)
+    assert types["cyner"] == {"Indicator"}, "conll04 teaches organizations, aptner malware"
+    assert types["tasteset2"] == {"FOOD"}
+
+
+def test_a_set_of_which_nothing_may_be_asked_is_left_out_and_weights_are_those_of_the_recipe(
+    made_sets: None, monkeypatch: pytest.MonkeyPatch, tokenizer: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(ENTITIES, "bc2gm", ("GENE",))
+    recipe = Recipe(sets=("bc2gm", "wnut17", "scierc"), held_out=("bionlp13cg",), weights=(("wnut17", 3.5),))
+    found = {source.name: source.plan.weight for source in loop.build_mixture(recipe, tmp_path, tokenizer, 12).sources}
+    assert found == {"wnut17": 3.5, "scierc": PLANS["scierc"].weight}
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_a_shelf_changes_nothing_but_the_time(made_sets: None, tokenizer: Any, tmp_path: Path) -> None:
+    shelf: dict[Any, Any] = {}
+    recipe = Recipe(sets=("wnut17", "wikigold", "fewrel"), patterns=2.0)
+    fresh, first, second = (
+        loop.build_mixture(recipe, tmp_path, tokenizer, 12, shelf=each) for each in (None, shelf, shelf)
+    )
+    for other in (first, second):
+        assert [s.name for s in other.sources] == [s.name for s in fresh.sources]
+        assert "patterns" in {source.name for source in other.sources}
+        for mine, theirs in zip(fresh.samples(0)[0], other.samples(0)[0], strict=True):
+            assert mine[0] == theirs[0] and mine[1].labels == theirs[1].labels and mine[2].typed == theirs[2].typed
 
 
 @pytest.mark.parametrize(
@@ -172,6 +208,7 @@ def test_arms_are_trained_once_and_stand_in_a_table(
         values = [result["f1"][name][metric]["f1"] or 0.0 for name, metric in unseen.MEAN_OF]
         assert result["mean"] == pytest.approx(sum(values) / 4) and result["steps"] == 2
         assert result["f1"]["casie"]["argument"]["gold"] > 0
+        assert result["described"]["scierc"]["entity"]["gold"] == result["f1"]["scierc"]["entity"]["gold"] > 0
     table = (tmp_path / "out" / "table.md").read_text().splitlines()
     assert len(table) == 4 and table[2].startswith("| all |") and table[3].startswith("| no synonyms |")
     assert unseen.main([*both, "--documents", "3"]) == 1

@@ -6,7 +6,7 @@ A training that ended leaves `result.json` beside its run; the same command goes
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate import evaluate
 from workbench.extract.formats.sets import load_data
 from workbench.extract.usm.engine import UsmEngine
+from workbench.extract.usm.reading import Reading
 from workbench.extract.usm.train.loop import Length
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.run import run
@@ -32,15 +33,26 @@ Say = Callable[[str], None]
 
 
 def figures(
-    engine: UsmEngine, name: str, root: Path, metrics: Sequence[str], limit: int | None = None, split: str = "test"
+    engine: UsmEngine,
+    name: str,
+    root: Path,
+    metrics: Sequence[str],
+    limit: int | None = None,
+    split: str = "test",
+    described: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Micro F1 by offset of a part, with its interval and the number of gold items, by metric.
 
     Args:
         metrics: of `METRICS`. limit: first texts only.
+        described: what belongs to an entity type, by its name.
     """
     documents = load_data(name, root, split)[:limit]
-    form: Any = evaluate(engine, documents, measured_schema(name, documents)).to_json()
+    schema = measured_schema(name, documents)
+    if described is not None:
+        labels = (label.model_copy(update={"description": described.get(label.name, "")}) for label in schema.entities)
+        schema = schema.model_copy(update={"entities": tuple(labels)})
+    form: Any = evaluate(engine, documents, schema).to_json()
     found = {}
     for metric in metrics:
         leaf = form
@@ -65,6 +77,8 @@ def trained_and_measured(
     *,
     device: str = "cpu",
     development: int = 100,
+    learn: Callable[[UsmEngine], Reading] | None = None,
+    shelf: dict[Any, Any] | None = None,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Train in a folder, or go on, or take what it holds; then measure.
@@ -72,6 +86,7 @@ def trained_and_measured(
     Args:
         folder: of the run. start: encoder or USM model.
         measure: what to keep of the trained engine.
+        learn, shelf: see `train.run.run`.
 
     Raises:
         ExtractError: the folder holds a result of other options.
@@ -94,7 +109,7 @@ def trained_and_measured(
     say(f"{folder.name}: training" if begun is None else f"{folder.name}: going on at step {begun.step}")
     made = run(
         start, root, folder, recipe, length, device=device, resume=begun is not None, progress=False,
-        development=development,
+        development=development, learn=learn, shelf=shelf,
     )  # fmt: skip
     say(f"{folder.name}: measuring")
     engine = UsmEngine.load(str(made), device)

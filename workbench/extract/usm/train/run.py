@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from workbench.extract.errors import EngineError
 from workbench.extract.usm.config import UsmConfig
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.model import UsmModel, new_model
+from workbench.extract.usm.reading import Reading
 from workbench.extract.usm.train.loop import Length, build_mixture, train
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.tune import development_parts, fit, with_development
@@ -68,11 +70,15 @@ def run(
     progress: bool = False,
     notice: Any = None,
     development: int = 100,
+    learn: Callable[[UsmEngine], Reading] | None = None,
+    shelf: dict[Any, Any] | None = None,
 ) -> Path:
     """Load, train, export, and learn on development parts how results are read off. See `loop.train`.
 
     Args:
         development: texts of each development part; 0 leaves that out.
+        learn: how results are read off, in place of what the development parts say.
+        shelf: see `sources.load_sources`.
     """
     model, tokenizer = start_model(
         encoder,
@@ -81,13 +87,16 @@ def run(
         label_vector=recipe.label_vector,
         window=max(recipe.window, UsmConfig().window),
     )
-    mixture = build_mixture(recipe, root, tokenizer, model.config.max_label, notice)
+    mixture = build_mixture(recipe, root, tokenizer, model.config.max_label, notice, shelf)
     name = Path(encoder).name if Path(encoder).is_dir() else encoder
     made = train(mixture, model, tokenizer, out, recipe, length, encoder=name, resume=resume, progress=progress)
     names = with_development(name for name in recipe.sets if name not in recipe.held_out)
-    if development and names:
+    if learn is not None or (development and names):
         engine = UsmEngine(model.eval(), tokenizer, out.name)
-        reading = fit(development_parts(engine, names, root, development, recipe.seed, notice))
+        if learn is None:
+            reading = fit(development_parts(engine, names, root, development, recipe.seed, notice))
+        else:
+            reading = learn(engine)
         model.config.decoding = reading.to_json()
         save_model(made, model, tokenizer)
     return made
