@@ -12,7 +12,8 @@ import torch
 from probes import SubModel
 from tests.probes.families.build import build
 from tests.probes.families.catalogue import all_families
-from workbench.elastic.shared import SharedRunner
+from workbench.elastic.once import before_layers
+from workbench.elastic.shared import FRONT_STATES, SharedRunner
 from workbench.elastic.texts import Batch
 
 GRID = [
@@ -128,7 +129,7 @@ def test_stored_states_stay_within_their_bound() -> None:
     model: Any = build(all_families()["qwen3_moe"]).model
     plans = [SubModel.parse(words).plan(model) for words in GRID]
     given = batches(5)
-    token = 32 * 4 * SharedRunner(model, plans).root.height
+    token = 32 * 4 * (SharedRunner(model, plans).root.height + FRONT_STATES)
     runner = SharedRunner(model, plans, state_bytes=token * 45)  # room for two batches of 20 positions
     assert runner.chunks(given) == [(0, 2), (2, 4), (4, 5)]
     assert run(runner, given).keys() == {(point, number) for point in range(len(plans)) for number in range(5)}
@@ -156,3 +157,75 @@ def test_a_family_that_hides_something_is_run_plainly(monkeypatch: pytest.Monkey
     )
     runner.check(batches(1)[0])
     assert not runner.shared and "do not hand on" in runner.reason
+
+
+def test_what_is_alike_runs_once_and_nothing_that_is_not() -> None:
+    """Embedding and tables of positions once a batch; of the layer where all part by their experts, norms and attention too."""
+    model: Any = build(all_families()["qwen3_moe"]).model
+    words = ["full", "top_k=1", "experts=0-3", "layers=first:2", "layers=0-1,3 top_k=1", "layers=1-3"]
+    plans = [SubModel.parse(one).plan(model) for one in words]
+    runner, given = SharedRunner(model, plans), batches(2)
+    ran: Counter[tuple[str, int]] = Counter()
+
+    def counting(module: Any, name: str, number: int) -> None:
+        own = module.forward
+
+        def forward(*arguments: Any, **named: Any) -> Any:
+            ran[name, number] += 1
+            return own(*arguments, **named)
+
+        module.forward = forward
+
+    for name, module in (
+        ("embed", model.model.embed_tokens),
+        ("positions", model.model.rotary_emb),
+        ("norm", model.model.norm),
+    ):
+        counting(module, name, -1)
+    for number, layer in enumerate(model.model.layers):
+        for name in ("self_attn", "input_layernorm", "post_attention_layernorm"):
+            counting(getattr(layer, name), name, number)
+        counting(layer.mlp.gate, "gate", number)
+    got = run(runner, given)
+    # Trees: 0-1-2-3 whole, with top-k 1 and with four experts; with top-k 1 a second way from 1 to 3; 1-2-3 whole.
+    assert ran["embed", -1] == ran["positions", -1] == 2  # once a batch
+    assert ran["norm", -1] == len(plans) * 2
+    assert ran["self_attn", 0] == ran["input_layernorm", 0] == ran["post_attention_layernorm", 0] == 2
+    assert ran["gate", 0] == 3 * 2 and ran["gate", 1] == ran["self_attn", 1] == 4 * 2
+    assert ran["self_attn", 2] == ran["gate", 2] == 4 * 2 and ran["self_attn", 3] == ran["gate", 3] == 5 * 2
+    expected = run(SharedRunner(model, plans, share=False), given)
+    for key, logits in expected.items():
+        real = given[key[1]].mask.bool()
+        assert torch.equal(got[key][real], logits[real])
+
+
+def test_outputs_are_handed_back_as_they_were() -> None:
+    """Also where the model changes in place what it was given."""
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.layers, self.calls = (
+                torch.nn.Embedding(9, 3),
+                torch.nn.ModuleList([torch.nn.Linear(3, 3)]),
+                0,
+            )
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            hidden = self.embed(ids)
+            hidden += self.embed(ids + 1)  # a second call, with another answer
+            return self.embed(self.layers[0](hidden).argmax(-1)) + hidden
+
+    model = Model()
+    ids, other = torch.tensor([[1, 2, 3]]), torch.tensor([[4, 4]])
+    with torch.no_grad():
+        expected, expected_other = model(ids), model(other)
+        once = before_layers(model, model.layers)
+        for _ in range(3):
+            with once.over(0):
+                assert torch.equal(model(ids), expected)
+        with once.over(1):
+            assert torch.equal(model(other), expected_other)
+        with once.over(0):  # what was kept of the batch stands in for its input; behind the layer nothing is kept
+            assert model(other).shape == expected.shape
+    assert not any("forward" in module.__dict__ or module._forward_pre_hooks for module in model.modules())

@@ -2,7 +2,8 @@
 
 The kept layers of a sub-model, each with its experts and top-k, are a path; all paths together are a tree, and a layer is
 run once for all sub-models below it. So all prefix depths of one setting come out of a single forward pass, and a sub-model
-that differs from layer 5 on starts from the stored output of layer 4. What comes after the last layer (norm, head, scaling)
+that differs from layer 5 on starts from the stored output of layer 4. What comes before the first layer, and in a layer at which
+they part what comes before its experts, runs once as well (once.py). What comes after the last layer (norm, head, scaling)
 is the model's own code: for each depth the model runs with that one layer, which hands back its stored output.
 
 Not every family's layers hand on all they know by their output (some read earlier layers again). So the runner first
@@ -13,12 +14,14 @@ Letters: B rows, T tokens, V vocabulary, P sub-models.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from workbench.capture.errors import WorkbenchError
+from workbench.elastic.once import Once, before_experts, before_layers
 from workbench.elastic.texts import Batch
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 CHECK_ROWS, CHECK_LENGTH = 2, 64  # of a batch, to compare shared and plain runs on
 LOCK_SECONDS = 60.0
 STATE_BYTES = 512 * 1024 * 1024  # of stored layer outputs at a time
+FRONT_STATES = (
+    4  # outputs that are kept of what comes before the first layer and before a layer's experts, in layer outputs
+)
 # (number of the sub-model, number of the batch, what the batch makes of the output: logits [B, T, V] of texts)
 Consume = Callable[[int, int, "torch.Tensor"], None]
 
@@ -98,6 +104,8 @@ class SharedRunner:
         if share and (self.layers is None or any(set(plan.layers) != {self.stack} for plan in self.plans)):
             self.shared, self.reason = False, "the model has several stacks of layers"
         self.root = self._tree() if self.shared else _Node()
+        self.blocks = _blocks_of(model, found)
+        self.front = Once((), ())
 
     # ------------------------------------------------------------------ the tree
     def _tree(self) -> _Node:
@@ -146,6 +154,7 @@ class SharedRunner:
 
         try:
             self._refuse_fixed_layers()
+            self._forget()
             self._visit(self.root, None, [batch], 0, keep, lambda: False)
             for point in tested:
                 plain = self._plain(point, [batch])
@@ -188,6 +197,7 @@ class SharedRunner:
             False if it was cancelled before the end.
         """
         if self.shared:
+            self._forget()
             return self._visit(self.root, None, batches, first, consume, cancelled)
         for point in range(len(self.plans)):
             for number, answer in self._plain(point, batches):
@@ -201,7 +211,7 @@ class SharedRunner:
         if not self.shared:
             return [(0, len(batches))]
         config = self.model.config.get_text_config()
-        token = int(config.hidden_size) * self.model.dtype.itemsize * self.root.height
+        token = int(config.hidden_size) * self.model.dtype.itemsize * (self.root.height + FRONT_STATES)
         room = max(self.state_bytes // max(token, 1), 1)
         found: list[tuple[int, int]] = []
         first = size = 0
@@ -219,6 +229,10 @@ class SharedRunner:
             for number, batch in enumerate(batches):
                 yield number, self._forward(batch)
 
+    def _forget(self) -> None:
+        """Start anew with other batches."""
+        self.front = before_layers(self.model, self.layers or ())
+
     def _forward(self, batch: Batch) -> torch.Tensor:
         return batch.answer(self.model(**batch.arguments(self.model.device), use_cache=False))
 
@@ -232,11 +246,12 @@ class SharedRunner:
         cancelled: Callable[[], bool],
     ) -> bool:
         """Run all paths below a node; `stored` are the outputs of its layer, one a batch (None at the root)."""
+        parting = self._parting(node)
         for child in sorted(node.children.values(), key=lambda one: -one.height):
             path = _longest(child)
             kept = {place for place, one in enumerate(path[:-1]) if one.points or len(one.children) > 1}
             states: dict[int, list[Any]] = {place: [] for place in kept}
-            if not self._path(node, stored, path, states, batches, first, consume, cancelled):
+            if not self._path(node, stored, path, states, parting.get(child.layer), batches, first, consume, cancelled):
                 return False
             for place in sorted(kept):
                 at, outputs = path[place], states.pop(place)
@@ -255,24 +270,41 @@ class SharedRunner:
         stored: list[Any] | None,
         path: Sequence[_Node],
         states: dict[int, list[Any]],
+        parting: Once | None,
         batches: Sequence[Batch],
         first: int,
         consume: Consume,
         cancelled: Callable[[], bool],
     ) -> bool:
-        """One forward pass over the layers of a path, from the stored outputs on; keeps the outputs asked for."""
+        """One forward pass over the layers of a path, from the stored outputs on; keeps the outputs asked for.
+
+        `parting` is what the first of them has in common with other paths that start with the same layer.
+        """
         import torch
 
         start = [] if stored is None else [node]
         with self._plan([*start, *path]).applied(self.model), torch.inference_mode(), self._kept(path, states):
             for number, batch in enumerate(batches):
-                with self._returning(node.layer, None if stored is None else stored[number]):
+                with (
+                    self._returning(node.layer, None if stored is None else stored[number]),
+                    self.front.over(number),
+                    nullcontext() if parting is None else parting.over(number),
+                ):
                     answer = self._forward(batch)
                 for point in path[-1].points:
                     consume(point, first + number, answer)
                 if cancelled():
                     return False
         return True
+
+    def _parting(self, node: _Node) -> dict[int, Once]:
+        """What the layers have in common in which several paths below a node start, with other experts or another top-k."""
+        starts = Counter(child.layer for child in node.children.values())
+        return {
+            layer: before_experts((self.layers or ())[layer], self.blocks[layer])
+            for layer, times in starts.items()
+            if times > 1 and layer in self.blocks
+        }
 
     def _head(
         self,
@@ -288,7 +320,7 @@ class SharedRunner:
 
         with self._only(node.layer), torch.inference_mode():
             for number, batch in enumerate(batches):
-                with self._returning(node.layer, stored[number]):
+                with self._returning(node.layer, stored[number]), self.front.over(number):
                     answer = self._forward(batch)
                 for point in node.points:
                     consume(point, first + number, answer)
@@ -383,3 +415,14 @@ def _layers_of(model: Any, found: Sequence[Any]) -> Sequence[Any] | None:
 
     stacks = find_stacks(model, found)
     return next(iter(stacks.values())).layers if len(stacks) == 1 else None
+
+
+def _blocks_of(model: Any, found: Sequence[Any]) -> dict[int, list[Any]]:
+    """Layer -> every module that a choice of experts or top-k changes; without the layers in which one is not known."""
+    blocks: dict[int, list[Any]] = {}
+    for one in found:
+        facts = one.facts
+        known = [model.get_submodule(one.path), facts.watch, facts.block, facts.router, facts.states_top_k]
+        blocks.setdefault(one.site.layer, []).extend(module for module in known if module is not None)
+    unknown = {one.site.layer for one in found if one.facts.router is None}
+    return {layer: modules for layer, modules in blocks.items() if layer not in unknown}
