@@ -130,7 +130,8 @@ def _actions(place: CurvePlace, curve: Curve, row: Any) -> None:
         "Carve it", key="elastic.carve", icon=":material/content_cut:", disabled=why is not None,
         help=why or "Writes it as a checkpoint of its own, which transformers loads without the workbench.",
     )  # fmt: skip
-    if routing and kept is not None:
+    held = st.session_state.get("elastic.pair")
+    if kept is not None and (routing or (isinstance(held, Pair) and held.sub_model != kept.sub_model)):
         _open_pair(kept)
     elif routing and model is not None and isinstance(exact, str):
         _start_routing(place, model, exact, str(row["sub_model"]))

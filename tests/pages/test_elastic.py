@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -23,6 +24,7 @@ from workbench.analysis.curve import curve_table, load_curve
 from workbench.capture.library import Library
 from workbench.elastic import places
 from workbench.elastic.errors import SweepError
+from workbench.elastic.journal import write_json
 from workbench.elastic.places import Order, curve_places, keep_order, read_order, unfinished
 from workbench.jobs import JobList, Snapshot, Task
 
@@ -226,6 +228,39 @@ def test_an_order_is_swept_and_goes(home: Path, tmp_path: Path) -> None:
     assert not unfinished() and [place.name for place in curve_places(tmp_path / "none")] == ["trial"]
     curve = load_curve(done.result)
     assert len(curve.rows) == 5 and (curve.rows["measured"] == "gathered").all() and done.done == done.total
+
+
+def test_the_routing_that_a_sweep_kept_opens_at_once(
+    dashboard: Dashboard, curves: Path, tmp_path: Path, words: Words
+) -> None:
+    """Both heat maps without a model at hand, and the same captures on Compare."""
+    folder = order_of(save_model(tmp_path / "model"))
+    write_json(folder / "order.json", json.loads((folder / "order.json").read_text()) | {"captures": True, "rounds": 0})
+    done = finished(lambda task: elastic_jobs.run_sweep(folder, task))
+    assert done.state == "done", done.error
+    shutil.rmtree(tmp_path / "model")
+    app = dashboard.open("elastic")
+    rows = load_curve(done.result).rows
+    wanted = next(name for name in rows["sub_model"] if "share" in name)
+    shown = curve_table(load_curve(done.result), "bytes_stored").names
+    box(app, "elastic.sub_model").set_value(shown.index(wanted)).run()
+    button = next(one for one in app.button if one.key == "elastic.routing")
+    assert not button.disabled and next(one for one in app.button if one.key == "elastic.carve").disabled
+    button.click().run()
+    assert not app.exception and "The whole model: load of each expert" in words(app)
+    kept = rows.set_index("sub_model")["capture"]
+    pair = app.session_state["elastic.pair"]
+    assert (pair.whole, pair.small) == tuple(done.result / "captures" / name for name in (kept["full"], kept[wanted]))
+    at_hand = {place.path for place in session.places()}
+    assert {pair.whole, pair.small} <= at_hand  # on the other pages too
+    # Another sub-model's routing stands there as soon as it is chosen.
+    other = next(name for name in rows["sub_model"] if name not in (wanted, "full"))
+    box(app, "elastic.sub_model").set_value(shown.index(other)).run()
+    assert app.session_state["elastic.pair"].small.name == kept[other] and not app.exception
+    # Without one of the two it is recorded as before, for which the model must be at hand.
+    shutil.rmtree(done.result / "captures" / kept["full"])
+    app.run()
+    assert next(one for one in app.button if one.key == "elastic.routing").disabled and not app.exception
 
 
 def test_a_stopped_order_stays_and_goes_on(home: Path, tmp_path: Path) -> None:

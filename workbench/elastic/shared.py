@@ -17,12 +17,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.capture.errors import WorkbenchError
 from workbench.elastic.once import Once, before_experts, before_layers
 from workbench.elastic.texts import Batch
+from workbench.elastic.tree import Node, longest, make_tree, walk
 
 if TYPE_CHECKING:
     import torch
@@ -34,31 +35,10 @@ CHECK_ROWS, CHECK_LENGTH = 2, 64  # of a batch, to compare shared and plain runs
 LOCK_SECONDS = 60.0
 STATE_BYTES = 512 * 1024 * 1024  # of stored layer outputs at a time
 FRONT_STATES = (
-    4  # outputs that are kept of what comes before the first layer and before a layer's experts, in layer outputs
+    4  # what `Once` keeps of the front and of a layer's start takes at most the room of so many layer outputs
 )
 # (number of the sub-model, number of the batch, what the batch makes of the output: logits [B, T, V] of texts)
 Consume = Callable[[int, int, "torch.Tensor"], None]
-
-_Key = tuple[Any, ...]
-
-
-@dataclass
-class _Node:
-    """A layer of the tree, with its experts and top-k.
-
-    Attributes:
-        layer: its number. sites: site id -> (experts, top-k) of the sites in it.
-        points: sub-models whose last layer it is.
-    """
-
-    layer: int = -1
-    sites: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
-    children: dict[_Key, _Node] = field(default_factory=dict)
-    points: list[int] = field(default_factory=list)
-
-    @property
-    def height(self) -> int:
-        return 1 + max((child.height for child in self.children.values()), default=0)
 
 
 @dataclass(frozen=True)
@@ -103,26 +83,9 @@ class SharedRunner:
         self.shared, self.reason = share, "" if share else "as asked"
         if share and (self.layers is None or any(set(plan.layers) != {self.stack} for plan in self.plans)):
             self.shared, self.reason = False, "the model has several stacks of layers"
-        self.root = self._tree() if self.shared else _Node()
+        self.root = make_tree(self.plans, self.sites, self.stack) if self.shared else Node()
         self.blocks = _blocks_of(model, found)
         self.front = Once((), ())
-
-    # ------------------------------------------------------------------ the tree
-    def _tree(self) -> _Node:
-        root = _Node()
-        by_layer: dict[int, list[Any]] = {}
-        for site in self.sites:
-            by_layer.setdefault(site.layer, []).append(site)
-        for number, plan in enumerate(self.plans):
-            node = root
-            for layer in plan.layers[self.stack]:
-                sites = {
-                    site.id: (tuple(plan.experts[site.id]), plan.top_k[site.id]) for site in by_layer.get(layer, [])
-                }
-                key = (layer, tuple(sorted(sites.items())))
-                node = node.children.setdefault(key, _Node(layer, sites))
-            node.points.append(number)
-        return root
 
     @property
     def work(self) -> Work:
@@ -130,7 +93,7 @@ class SharedRunner:
         plain = sum(len(layers) for plan in self.plans for layers in plan.layers.values())
         if not self.shared:
             return Work(plain, len(self.plans), plain, len(self.plans))
-        nodes = list(_walk(self.root))[1:]
+        nodes = list(walk(self.root))[1:]
         return Work(len(nodes), sum(bool(node.points) for node in nodes), plain, len(self.plans))
 
     # ------------------------------------------------------------------ running
@@ -174,15 +137,15 @@ class SharedRunner:
         from probes.submodel.plan import check_plan
 
         found = find_sites(self.model)
-        for node in {node.layer: node for node in _walk(self.root) if node.points and node.children}.values():
+        for node in {node.layer: node for node in walk(self.root) if node.points and node.children}.values():
             check_plan(self._plan([node]), self.model, found)
 
     def _branching(self) -> list[int]:
         """One sub-model that starts from a stored state, if there is one."""
-        for node in _walk(self.root):
+        for node in walk(self.root):
             if len(node.children) > 1 and node is not self.root:
                 last = list(node.children.values())[-1]
-                return next((found.points[:1] for found in _walk(last) if found.points), [])
+                return next((found.points[:1] for found in walk(last) if found.points), [])
         return []
 
     def run(self, batches: Sequence[Batch], first: int, consume: Consume, cancelled: Callable[[], bool]) -> bool:
@@ -238,7 +201,7 @@ class SharedRunner:
 
     def _visit(
         self,
-        node: _Node,
+        node: Node,
         stored: list[Any] | None,
         batches: Sequence[Batch],
         first: int,
@@ -248,7 +211,7 @@ class SharedRunner:
         """Run all paths below a node; `stored` are the outputs of its layer, one a batch (None at the root)."""
         parting = self._parting(node)
         for child in sorted(node.children.values(), key=lambda one: -one.height):
-            path = _longest(child)
+            path = longest(child)
             kept = {place for place, one in enumerate(path[:-1]) if one.points or len(one.children) > 1}
             states: dict[int, list[Any]] = {place: [] for place in kept}
             if not self._path(node, stored, path, states, parting.get(child.layer), batches, first, consume, cancelled):
@@ -257,7 +220,7 @@ class SharedRunner:
                 at, outputs = path[place], states.pop(place)
                 if at.points and not self._head(at, outputs, batches, first, consume, cancelled):
                     return False
-                rest = _Node(
+                rest = Node(
                     at.layer, at.sites, {key: one for key, one in at.children.items() if one is not path[place + 1]}
                 )
                 if rest.children and not self._visit(rest, outputs, batches, first, consume, cancelled):
@@ -266,9 +229,9 @@ class SharedRunner:
 
     def _path(
         self,
-        node: _Node,
+        node: Node,
         stored: list[Any] | None,
-        path: Sequence[_Node],
+        path: Sequence[Node],
         states: dict[int, list[Any]],
         parting: Once | None,
         batches: Sequence[Batch],
@@ -297,7 +260,7 @@ class SharedRunner:
                     return False
         return True
 
-    def _parting(self, node: _Node) -> dict[int, Once]:
+    def _parting(self, node: Node) -> dict[int, Once]:
         """What the layers have in common in which several paths below a node start, with other experts or another top-k."""
         starts = Counter(child.layer for child in node.children.values())
         return {
@@ -308,7 +271,7 @@ class SharedRunner:
 
     def _head(
         self,
-        node: _Node,
+        node: Node,
         stored: list[Any],
         batches: Sequence[Batch],
         first: int,
@@ -348,7 +311,7 @@ class SharedRunner:
             finally:
                 release(self.model, "sub-model")
 
-    def _plan(self, nodes: Sequence[_Node]) -> Plan:
+    def _plan(self, nodes: Sequence[Node]) -> Plan:
         from probes import Plan
 
         return Plan(
@@ -358,7 +321,7 @@ class SharedRunner:
         )
 
     @contextmanager
-    def _kept(self, path: Sequence[_Node], states: dict[int, list[Any]]) -> Iterator[None]:
+    def _kept(self, path: Sequence[Node], states: dict[int, list[Any]]) -> Iterator[None]:
         """Append the output of the layers asked for to their lists, batch after batch."""
         layers = self.layers or ()
         handles = []
@@ -394,19 +357,6 @@ def _appender(outputs: list[Any]) -> Callable[..., None]:
         outputs.append(output)
 
     return hook
-
-
-def _walk(node: _Node) -> Iterator[_Node]:
-    yield node
-    for child in node.children.values():
-        yield from _walk(child)
-
-
-def _longest(node: _Node) -> list[_Node]:
-    path = [node]
-    while path[-1].children:
-        path.append(max(path[-1].children.values(), key=lambda one: one.height))
-    return path
 
 
 def _layers_of(model: Any, found: Sequence[Any]) -> Sequence[Any] | None:
