@@ -77,7 +77,7 @@ def fewshot(
         ),
     ] = None,
     threshold: ThresholdOption = None,
-    batch_size: BatchOption = 8,
+    batch_size: BatchOption = 16,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:

@@ -101,6 +101,14 @@ def test_metaners_backbone_learns_the_plain_task(metaner_copy: Any, metaner_t5: 
         assert f1(tuned) >= 0.5 > f1(engine)
 
 
+def test_a_batch_holds_no_more_than_there_is(metaner_copy: Any) -> None:  # noqa: F811
+    """Of one sentence with one type a batch of four would be four times the same: the weights come to the same."""
+    one, schema = [shot("marie met pierre in paris", ("paris", "city"))], Schema.read({"entities": ["city"]})
+    engine = MetaNerEngine(*metaner_copy[:2], "tiny")
+    few, many = (fine_tuned(engine, one, schema, Tuning(epochs=3, batch=n)).net.state_dict() for n in (1, 4))
+    assert all(torch.equal(value, many[key]) for key, value in few.items())
+
+
 def test_a_plain_sample_asks_three_types_to_all_and_says_those_alone(metaner_copy: Any) -> None:  # noqa: F811
     _, tokenizer_, tokens = metaner_copy
     writer = Writer(Wire(tokenizer_, tokens, True), Sampling())

@@ -247,6 +247,25 @@ def test_saved_models_load_by_name_and_run(kind: str, request: pytest.FixtureReq
     assert engine_spec("metaner").demonstrations and engine_spec("metaner").kinds == ("entities",)
 
 
+def test_attention_in_one_kernel_changes_no_answer(learnt: MetaNerEngine, tmp_path: Path) -> None:
+    """What `load` sets against the plain way."""
+    learnt.net.encoder.model.set_attn_implementation("eager")
+    save_model(tmp_path / "quick", learnt.net, learnt.tokenizer)
+    quick = MetaNerEngine.load(str(tmp_path / "quick"), device="cpu")
+    ways = [engine.net.encoder.model.config._attn_implementation for engine in (learnt, quick)]
+    assert ways == ["eager", "sdpa"]
+    texts, shown = [document(n).text for n in range(41, 53)], documents(7)
+    plain, fused = (engine.extract(texts, SCHEMA, shown, batch_size=5) for engine in (learnt, quick))
+    assert any(each.entities for each in plain)
+    for one, other in zip(plain, fused, strict=True):
+        assert [span.key for span in one.entities] == [span.key for span in other.entities]
+        assert [span.score for span in one.entities] == pytest.approx([s.score for s in other.entities], abs=2e-4)
+    item = fused[0].entities[0]
+    rows = [engine.explain(texts[0], SCHEMA, item, shown).attention for engine in (learnt, quick)]
+    assert rows[0] is not None and rows[1] is not None
+    assert torch.allclose(torch.tensor(rows[0].weights), torch.tensor(rows[1].weights), atol=1e-4)
+
+
 def test_faults_are_one_sentence(learnt: MetaNerEngine, t5: Made, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no entity type"):
         learnt.extract(["a"], {"events": {"attack": ["victim"]}})

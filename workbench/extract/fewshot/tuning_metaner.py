@@ -51,10 +51,11 @@ def tune(
         wire.shots(shots),
         names_of(schema, False),
     )
+    batch = min(tuning.batch, len(shots))  # a sentence more than once in a batch would only cost time
     recipe = Recipe(
-        seed=tuning.seed, batch=tuning.batch, encoder_rate=tuning.rate, decoder_rate=HEADS * tuning.rate, warmup=tuning.warmup_steps(len(shots)), bf16=False,
+        seed=tuning.seed, batch=batch, encoder_rate=tuning.rate, decoder_rate=HEADS * tuning.rate, warmup=tuning.warmup_steps(len(shots)), bf16=False,
     )  # fmt: skip
-    stream = Stream({"plain": (1.0, samples.draw)}, engine.tokens.sel, tuning.batch, tuning.seed)
+    stream = Stream({"plain": (1.0, samples.draw)}, engine.tokens.sel, batch, tuning.seed)
     optimizer = new_optimizer(model, recipe)
     model.train()
     loop(

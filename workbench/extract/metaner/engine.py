@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,8 @@ class MetaNerEngine:
             raise EngineError(
                 f"The device '{device}' cannot be used ({reason(fault)}): choose another one, for instance cpu."
             ) from None
+        if isinstance(net, CopySeq2Seq):
+            fused_attention(net)
         folder = Path(model)
         learnt = None
         if (folder / LEARNT).is_file():
@@ -317,6 +320,12 @@ class MetaNerEngine:
         from workbench.extract.metaner.explain import explain
 
         return explain(self, text, Schema.read(schema).expanded(), item, demonstrations, layer, heads)
+
+
+def fused_attention(net: CopySeq2Seq) -> None:
+    """Let the encoder compute its attention in one kernel, where it can; its own weights are shown nowhere (evidence is of the decoder's)."""
+    with suppress(ValueError, ImportError):  # of an encoder that has only the plain way
+        net.encoder.model.set_attn_implementation("sdpa")
 
 
 def _score(value: float) -> float:
