@@ -173,6 +173,7 @@ def train(
             batch=batch,
             encoder_rate=1e-4 if encoder_rate is None else encoder_rate,
             decoder_rate=5e-4 if head_rate is None else head_rate,
+            warmup=min(WritingRecipe.warmup, max(1, round(0.06 * steps))),  # a short run would never reach its rate
             freeze_embeddings=freeze_embeddings,
             bf16=bf16,
         )
@@ -202,7 +203,7 @@ def train(
             what: dict[str, Any] = {"objectives": parse_objectives(objective or ())}
             what["sampling"] = {
                 "reject": reject,
-                **({} if sample_labels else {"labels": 10**6, "drop": 0.0, "far": 0.0}),
+                **({} if sample_labels else {"whole": True, "far": 0.0}),
             }
             model = run_uie(
                 encoder, data_root, out, replace(writing, what=what), length, sets=tuple(data or ()), hold_out=tuple(hold_out or ()),

@@ -21,6 +21,7 @@ from benchmarks.plain_constraint import PlainConstraint
 from tests.extract.seq2seq.test_steps import plain_beams
 from tests.extract.uie.test_constraint import SCHEMAS, TEXTS, batch_of, check, tiny_t5
 from tests.extract.usm.conftest import tiny_encoder
+from tests.tiny_gguf import make_model, save_gguf
 from workbench.extract.errors import EngineError
 from workbench.extract.seq2seq.batch import Example, make_batch
 from workbench.extract.seq2seq.causal import PromptModel
@@ -150,3 +151,18 @@ def test_an_encoder_alone_is_no_uie_model(words: Any, tmp_path: Path) -> None:
     words.save_pretrained(tmp_path / "bert")
     with pytest.raises(EngineError, match="needs an encoder-decoder"):
         UieEngine.load(str(tmp_path / "bert"), "cpu")
+
+
+def test_a_gguf_file_is_a_backbone_and_is_saved_as_safetensors(tmp_path: Path) -> None:
+    """Scores are those of the model that was written into the file; what is saved loads as an engine."""
+    model, tokenizer = start_model(str(save_gguf(tmp_path / "tiny.gguf")))
+    assert isinstance(model, PromptModel) and model.lm.get_input_embeddings().weight.dtype == torch.float32
+    wanted, ids = make_model(), torch.arange(40)[None]
+    with torch.no_grad():
+        theirs = wanted(input_ids=ids).logits
+        assert torch.allclose(model.lm.eval()(input_ids=ids).logits[..., : theirs.shape[-1]], theirs, atol=1e-5)
+    save_model(tmp_path / "made", model, tokenizer)
+    assert list((tmp_path / "made").glob("*.safetensors"))
+    engine = UieEngine.load(str(tmp_path / "made"), "cpu")
+    engine.extract(["ab cd"], {"entities": ["x"]})
+    assert engine.counts == {"well-formed": 1}

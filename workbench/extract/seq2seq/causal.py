@@ -8,6 +8,7 @@ Letters in shapes: B rows, K beams, N = B x K, S source tokens, T target tokens,
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ class PromptModel(nn.Module):
         super().__init__()
         self.lm = lm
         self._source = PromptSource()
+        inner = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
+        self._keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
 
     @property
     def config(self) -> Any:
@@ -67,15 +70,18 @@ class PromptModel(nn.Module):
         length = input_ids.shape[1]
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         whole = torch.cat((mask, torch.ones_like(decoder_input_ids)), 1)
+        count = decoder_input_ids.shape[1]
+        keep = {"logits_to_keep": count} if self._keeps else {}  # scores are dear, and those of the prompt not asked
         out = self.lm(
             input_ids=torch.cat((input_ids, decoder_input_ids), 1),
             attention_mask=whole,
             position_ids=positions(whole),
             output_attentions=output_attentions,
             use_cache=False,
+            **keep,
         )
         looks = tuple(a[:, :, length:, :length] for a in out.attentions or () if a is not None)
-        return Seq2SeqLMOutput(logits=out.logits[:, length:], cross_attentions=looks or None)
+        return Seq2SeqLMOutput(logits=out.logits[:, -count:], cross_attentions=looks or None)
 
 
 def positions(mask: Tensor) -> Tensor:

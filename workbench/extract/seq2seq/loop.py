@@ -6,7 +6,7 @@ A run's folder: `run.json` and `metrics.jsonl` (docs/training_log.md), `state/` 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Recipe:
         what: choices of the engine, plain JSON.
         seed: of everything that chance decides. batch: examples a step.
         encoder_rate, decoder_rate: peak rates of AdamW. warmup: steps; then the rate falls linearly to 0.
-        freeze_embeddings: keep the word embeddings as they are (special tokens have a part of their own).
+        freeze_embeddings: keep the word embeddings as they are, those of special tokens apart.
         bf16: autocast, where the device computes in it (`models.device.arithmetic`). clip: norm of the gradient.
         weight_decay: of matrices. dropout: while it trains.
     """
@@ -72,17 +72,24 @@ def token_losses(model: Any, batch: Batch) -> Tensor:
     return loss.view_as(batch.labels)
 
 
-def new_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW with one rate for the encoder and one for the rest; vectors do not decay."""
+def new_optimizer(model: Any, recipe: Recipe, special: Iterable[int] = ()) -> torch.optim.Optimizer:
+    """AdamW with one rate for the encoder and one for the rest; vectors do not decay.
+
+    Args:
+        special: numbers of tokens that are learnt though word embeddings, or an output matrix under LoRA, stay as they are: where they
+            were added they hold nothing yet. Copying models keep them apart by themselves.
+    """
     for part in model.modules():
         if isinstance(part, nn.Dropout):
             part.p = recipe.dropout
     if recipe.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
+    partly = [] if isinstance(model, CopySeq2Seq) else learn_rows(model, sorted(special))
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            key = (name.startswith("encoder.model."), parameter.ndim > 1 and "embed" not in name)
+            whole = all(parameter is not each for each in partly)  # decay would move the rows that stay
+            key = (name.startswith("encoder.model."), whole and parameter.ndim > 1 and "embed" not in name)
             groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(
         [
@@ -97,6 +104,25 @@ def new_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
         betas=(0.9, 0.98),
         foreach=True,
     )
+
+
+def learn_rows(model: Any, rows: Sequence[int]) -> list[nn.Parameter]:
+    """Let some rows of frozen word embeddings and of a frozen output matrix learn; the gradient of the others is nothing, so they stay.
+
+    Returns:
+        The matrices of which this is so.
+    """
+    found: list[nn.Parameter] = []
+    for part in (model.get_input_embeddings(), model.get_output_embeddings()):
+        weight = getattr(part, "weight", None)
+        if weight is None or weight.requires_grad or not rows:
+            continue
+        mask = torch.zeros((len(weight), 1), device=weight.device)
+        mask[list(rows)] = 1
+        weight.requires_grad_(True)
+        weight.register_hook(lambda gradient, mask=mask: gradient * mask)
+        found.append(weight)
+    return found
 
 
 def train(
@@ -133,7 +159,7 @@ def train(
     place = place or Place()
     stream.rank = place.rank
     done_before = resumable(out, recipe, resume)
-    optimizer = new_optimizer(model, recipe)
+    optimizer = new_optimizer(model, recipe, stream.tokens.special)
     step, seconds, tokens = 0, 0.0, 0
     if done_before is not None:
         step, seconds, tokens = done_before["step"], done_before["seconds"], done_before["tokens"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from workbench.extract.errors import EngineError
 from workbench.extract.formats.sets import load_data
 from workbench.extract.seq2seq.loop import Recipe, train
@@ -43,6 +45,7 @@ def run(
         most: paragraphs of the open texts at most, evenly chosen.
     """
     state = out / "model"
+    torch.manual_seed(recipe.seed)  # of the decoder that an encoder gets
     model, tokenizer = start_model(str(state) if resume and state.is_dir() else start, device)
     if not isinstance(model, CopySeq2Seq):
         raise EngineError(f"'{start}' is an encoder-decoder already: a base is made of an encoder.")

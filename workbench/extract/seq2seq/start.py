@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from workbench.extract.usm.config import LINKS
 from workbench.extract.usm.model import UsmModel
 from workbench.extract.usm.weights import CONFIG
 from workbench.extract.usm.weights import load_model as load_usm
+from workbench.models.files import find_model
 
 
 def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, Any]:
@@ -25,7 +27,8 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
 
     Args:
         start: folder of a copying model or a USM model, or hub id or folder of a transformers encoder (it gets a copying decoder) or
-            encoder-decoder or causal language model (they stay as they are).
+            encoder-decoder or causal language model (they stay as they are), or a GGUF file of a causal language model, which is
+            dequantised.
         choices: fields of `CopyConfig`, where a decoder is made.
 
     Raises:
@@ -41,15 +44,18 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
         made = new_copy_model(usm.encoder, tokenizer, shapes=usm.config.shapes, **choices)
         take_over(made, usm)
         return made.to(device), tokenizer  # type: ignore[arg-type]
+    target, gguf = _gguf(start)
     try:
-        config = AutoConfig.from_pretrained(start)
-        tokenizer = AutoTokenizer.from_pretrained(start, use_fast=True)
-        causal = is_causal(config)
+        config = AutoConfig.from_pretrained(target, **gguf)
+        tokenizer = AutoTokenizer.from_pretrained(target, use_fast=True, **gguf)
+        causal = bool(gguf) or is_causal(config)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM if causal else AutoModel
-        model = kind.from_pretrained(start, attn_implementation="eager", use_safetensors=True).float()
+        stored = gguf or {"use_safetensors": True}
+        model = kind.from_pretrained(target, attn_implementation="eager", dtype=torch.float32, **stored)
+        model = _plain(model, kind) if gguf else model
     except (OSError, ValueError, KeyError, ImportError) as fault:
         raise EngineError(
-            f"'{start}' cannot be loaded ({reason(fault)}): name a hub id or a folder with safetensors weights; `workbench convert` makes them of a pytorch_model.bin."
+            f"'{start}' cannot be loaded ({reason(fault)}): name a hub id, a folder with safetensors weights or a .gguf file (extra gguf); `workbench convert` makes them of a pytorch_model.bin."
         ) from None
     if not tokenizer.is_fast:
         raise EngineError(
@@ -63,6 +69,24 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
         return (PromptModel(model) if causal else model).to(device), tokenizer
     uncased = _ids(tokenizer, "A") == _ids(tokenizer, "a")
     return new_copy_model(model, tokenizer, shapes=uncased, **choices).to(device), tokenizer  # type: ignore[arg-type]
+
+
+def _gguf(start: str) -> tuple[str, dict[str, str]]:
+    """What transformers is to load, and the argument that names a GGUF file; none where the start is no such file nor a folder of one alone."""
+    path = Path(start).expanduser()
+    if path.suffix.lower() != ".gguf" and not (path.is_dir() and any(path.glob("*.gguf"))):
+        return start, {}
+    found = find_model(start)
+    return found.target, {} if found.gguf_file is None else {"gguf_file": found.gguf_file}
+
+
+def _plain(model: Any, kind: Any) -> Any:
+    """A model of float32 weights that may be saved, from one that transformers marks as read from GGUF though its weights are dequantised."""
+    config = copy.deepcopy(model.config)
+    del config.quantization_config
+    made = kind.from_config(config, attn_implementation="eager", dtype=torch.float32)
+    made.load_state_dict(model.state_dict())
+    return made
 
 
 def take_over(model: CopySeq2Seq, usm: UsmModel) -> None:

@@ -42,7 +42,7 @@ class Stream:
         self.makers = {kind: maker for kind, (weight, maker) in makers.items() if weight > 0}
         weights = np.array([weight for weight, _ in makers.values() if weight > 0])
         self._chances = weights / weights.sum()
-        self._tokens, self.size, self.seed = tokens, size, seed
+        self.tokens, self.size, self.seed = tokens, size, seed
         self.rank = 0
         self._pool: tuple[int, list[list[Example]]] = (-1, [])
 
@@ -79,4 +79,4 @@ class Stream:
     def batch(self, step: int) -> tuple[Batch, Counter[str]]:
         """The batch of a step, from 0, and how many examples of each kind are in it."""
         rows = self.rows(step)
-        return make_batch(rows, self._tokens), Counter(row.kind for row in rows)
+        return make_batch(rows, self.tokens), Counter(row.kind for row in rows)

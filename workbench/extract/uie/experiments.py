@@ -173,7 +173,7 @@ def one(
         return kept
     resume = read_state(folder) is not None
     say(f"{folder.name}: {'going on' if resume else 'training'}, {steps} steps on {len(sample)} sentences")
-    started = start_training(start, folder, resume=resume)
+    started = start_training(start, folder, resume=resume, seed=recipe.seed)
     source = sample_source(name, documents, sample, started.tokenizer)
     train_on(started, [source], folder, recipe, Length(steps), resume=resume)
     engine = UieEngine(started.model.eval(), started.tokenizer)

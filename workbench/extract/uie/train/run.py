@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from workbench.extract.errors import ExtractError
 from workbench.extract.seq2seq.loop import MODEL, Recipe, train
 from workbench.extract.seq2seq.lora import with_lora
@@ -79,7 +81,7 @@ def run(
         **({"lora": lora} if lora else {}),
         **recipe.what,
     }
-    started = start_training(start, out, device, resume, lora)
+    started = start_training(start, out, device, resume, lora, recipe.seed)
 
     def read(which: Sequence[str]) -> list[Source]:
         return load_sources(which, root, started.tokenizer, WINDOW, documents, recipe.seed, notice) if which else []
@@ -104,12 +106,16 @@ class Started:
     name: str
 
 
-def start_training(start: str, out: Path, device: str = "cpu", resume: bool = False, lora: int = 0) -> Started:
+def start_training(
+    start: str, out: Path, device: str = "cpu", resume: bool = False, lora: int = 0, seed: int = 0
+) -> Started:
     """Load what a run starts from, or, where it goes on, what it exported last (the state's weights then take its place).
 
     Args:
         start: see `seq2seq.start.start_model`. out: folder of the run. lora: see `run`; what was exported is merged, so it begins anew.
+        seed: of what is new in the model: a decoder, rows of added tokens, low-rank parts.
     """
+    torch.manual_seed(seed)
     last = out / MODEL
     model, tokenizer = start_model(str(last) if resume and last.is_dir() and not lora else start, device)
     model = with_lora(model, lora).to(device) if lora else model
