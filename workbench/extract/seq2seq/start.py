@@ -50,8 +50,8 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
         tokenizer = AutoTokenizer.from_pretrained(target, use_fast=True, **gguf)
         causal = bool(gguf) or is_causal(config)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM if causal else AutoModel
-        stored = gguf or {"use_safetensors": True}
-        model = kind.from_pretrained(target, attn_implementation="eager", dtype=torch.float32, **stored)
+        stored: dict[str, Any] = {**gguf} or {"use_safetensors": True}
+        model: Any = kind.from_pretrained(target, attn_implementation="eager", dtype=torch.float32, **stored)
         model = _plain(model, kind) if gguf else model
     except (OSError, ValueError, KeyError, ImportError) as fault:
         raise EngineError(
