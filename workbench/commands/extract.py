@@ -37,7 +37,10 @@ FormatOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 DemonstrationsOption = Annotated[
     Path | None,
-    typer.Option(help="Annotated texts to learn from in context, for engines that can.", show_default=False),
+    typer.Option(
+        help="Annotated texts to learn from in context, in any form that is read, for engines that can.",
+        show_default=False,
+    ),
 ]
 
 
@@ -86,7 +89,7 @@ def extract(
     first = next(documents, None)
     if first is None:
         raise ExtractError(f"'{input_}' holds no text: give a file with at least one.")
-    shots = _documents(demonstrations)
+    shots = _demonstrations(demonstrations, output)
     loaded = _load(engine, model, device, output)
     counts = dict.fromkeys(("entities", "relations", "events"), 0)
     notes: dict[str, None] = {}
@@ -179,7 +182,7 @@ def evaluate(
     counts = Counts()
     documents = _data(data, data_root, split, form, counts)[:limit]
     wanted = schema_of(documents) if schema is None else Schema.load(schema)
-    shots = _documents(demonstrations)
+    shots = _demonstrations(demonstrations, output)
     loaded = _load(engine, model, device, output)
     for reason, count in counts.items():
         output.note(f"{count:,} {reason}.")
@@ -232,10 +235,28 @@ def _data(data: str, root: Path | None, split: str, form: str | None, counts: An
     return load_data(data, root, split, counts)
 
 
-def _documents(path: Path | None) -> list[Any]:
-    from workbench.extract import read_documents
+def _demonstrations(path: Path | None, output: Output) -> list[Any]:
+    """Annotated texts in any form that is read; those without annotated entities show nothing and are left out."""
+    from workbench.extract import ExtractError
+    from workbench.extract.formats import read_annotated
+    from workbench.extract.formats.tokens import Counts
 
-    return [] if path is None else list(read_documents(path))
+    if path is None:
+        return []
+    counts = Counts()
+    empty = path.is_file() and not path.stat().st_size  # of no form at all
+    found = [] if empty else list(read_annotated(path, counts=counts))
+    shown = [document for document in found if document.entities is not None]
+    for reason, count in counts.items():
+        output.note(f"{count:,} {reason} of the demonstrations left out.")
+    if not shown:
+        what = f"{len(found):,} texts, none with annotated entities" if found else "no text"
+        raise ExtractError(
+            f"The demonstrations '{path}' hold {what}: give texts with marked entities (docs/data.md), or leave --demonstrations out."
+        )
+    if len(shown) < len(found):
+        output.note(f"{len(found) - len(shown):,} demonstrations without annotated entities left out.")
+    return shown
 
 
 def _load(engine: str, model: str | None, device: str, output: Output) -> Any:
