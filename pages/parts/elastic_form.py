@@ -101,12 +101,12 @@ def _options(which: str) -> dict[str, Any]:
             ),
             "max_length": first.number_input("Tokens a text", 16, 32_768, 512, key="elastic.new.length", help="Longer texts are cut into windows."),
             "batch_size": second.number_input("Texts at once", 1, 256, 8, key="elastic.new.batch", help="Fewer saves memory."),
+            "dtype": first.selectbox("Number format", ("auto", "float32", "bfloat16", "float16"), key="elastic.new.dtype"),
+            "device": second.selectbox("Device", ("auto", "cpu", "cuda", "mps"), key="elastic.new.device"),
             "captures": first.toggle(
                 "Keep the routing", key="elastic.new.captures",
                 help="Records which experts every sub-model sends the texts to, so that its routing stands beside the whole model's at once. Holds the texts.",
             ),
-            "dtype": first.selectbox("Number format", ("auto", "float32", "bfloat16", "float16"), key="elastic.new.dtype"),
-            "device": second.selectbox("Device", ("auto", "cpu", "cuda", "mps"), key="elastic.new.device"),
         }  # fmt: skip
         if which == OWN:
             word = first.selectbox("Quality by", list(GROUPS), key="elastic.new.groups")
