@@ -10,7 +10,7 @@ from functools import partial
 
 import streamlit as st
 
-from pages.parts.extract_batch import show_batch
+from pages.parts.extract_batch import show_batch, show_progress
 from pages.parts.extract_demonstrations import in_use, is_live, show_demonstrations
 from pages.parts.extract_engine import choose_engine
 from pages.parts.extract_gold import DRAFT, show_kept
@@ -133,10 +133,7 @@ def _run(text: str, schema: Schema | None, which: Which, missing: str) -> Run | 
     job = session.jobs().get(entry.job) if entry is not None else None
     now = job.snapshot() if job is not None else None
     if now is not None and not now.finished:
-        st.info(
-            "The text is being read: how far it is, and Cancel, stand under Jobs on the left.",
-            icon=":material/hourglass_top:",
-        )
+        show_progress(now.id, "text", "The work stops at its next pass; nothing is kept.")
     elif now is not None and now.error:
         st.error(in_words(now.error, 600))
     elif missing:

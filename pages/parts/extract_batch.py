@@ -16,7 +16,7 @@ from pages.parts.extract_job import BatchOrder, BatchResult, Which, run_batch
 from pages.parts.extract_view import rows_for_table
 from pages.parts.faults import in_words
 from pages.parts.frame import follow
-from pages.parts.words import count, plain
+from pages.parts.words import count, plain, seconds
 from workbench import session
 from workbench.extract import Document, Schema, read_documents
 from workbench.extract.marks import COLUMNS, lines_of
@@ -114,7 +114,7 @@ def _show(batch: Batch) -> None:
     job = session.jobs().get(batch.job)
     now = job.snapshot() if job is not None else None
     if now is not None and not now.finished:
-        st.fragment(_progress, run_every=EVERY)(batch.job)
+        show_progress(batch.job, "batch", "The work stops at its next batch; what was done is kept.")
     elif now is not None and now.error and not result.done:
         st.error(in_words(now.error, 600))
         return
@@ -147,17 +147,26 @@ def _show(batch: Batch) -> None:
         )  # fmt: skip
 
 
-def _progress(job_id: int) -> None:
-    """How far the batch is, and Cancel; drawn anew by itself, since the page is not until the end."""
+def show_progress(job_id: int, name: str, what_stops: str) -> None:
+    """How far a job is, and Cancel; drawn anew by itself, since the page is not until the end.
+
+    Args:
+        name: sets the key of Cancel apart. what_stops: what Cancel does, in a sentence.
+    """
+    st.fragment(_progress, run_every=EVERY)(job_id, name, what_stops)
+
+
+def _progress(job_id: int, name: str, what_stops: str) -> None:
     job = session.jobs().get(job_id)
     if job is None:
         return
     now = job.snapshot()
     how_far = f": {now.done:,} of {now.total:,}" if now.total else ""
-    st.progress(1.0 if now.finished else now.fraction or 0.0, text=plain(f"{now.step}{how_far}"))
+    step = "Stopping at the next batch" if now.stopping else f"{now.step}{how_far} · {seconds(now.seconds)}"
+    st.progress(1.0 if now.finished else now.fraction or 0.0, text=plain(step))
     st.button(
-        "Cancel", key=f"{_P}batch.cancel", disabled=now.stopping or now.finished, on_click=session.jobs().cancel, args=(job_id,),
-        help="The work stops at its next batch; what was done is kept.",
+        "Cancel", key=f"{_P}{name}.cancel", disabled=now.stopping or now.finished, on_click=session.jobs().cancel, args=(job_id,),
+        help=what_stops,
     )  # fmt: skip
 
 

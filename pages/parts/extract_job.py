@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,11 @@ def run_text(
             engine = ENGINES.get(which, task)
             task.check()
             task.progress(0, None, "Reading the text")
+            more: dict[str, Any] = {}
+            if "passes" in signature(engine.extract).parameters:
+                more["passes"] = lambda done, total: task.progress(done, total, "Reading the text")
             start = time.perf_counter()
-            found = engine.extract([text], schema, demonstrations, stopped=task.cancelled)
+            found = engine.extract([text], schema, demonstrations, stopped=task.cancelled, **more)
             seconds = time.perf_counter() - start
             task.check()
             made = Run(

@@ -144,14 +144,21 @@ def _form(base: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[dict[str, Any]], columns: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """An editable table; rows without a name are not rows yet."""
+def _table(
+    rows: list[dict[str, Any]], columns: dict[str, Any], key: str, order: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """An editable table; rows without a name are not rows yet.
+
+    Args:
+        order: columns that are shown; None: all.
+    """
     frame = pd.DataFrame(rows, columns=list(columns))
     if not rows:
         frame = frame.astype(dict.fromkeys(columns, "object"))
     edited = st.data_editor(
-        frame, key=key, num_rows="dynamic", hide_index=True, width="stretch", column_config=columns, row_height=32
-    )
+        frame, key=key, num_rows="dynamic", hide_index=True, width="stretch", column_config=columns, row_height=32,
+        column_order=order,
+    )  # fmt: skip
     found = edited.to_dict("records")
     return [
         {str(k): v for k, v in row.items()} for row in found if isinstance(row.get("name"), str) and row["name"].strip()
@@ -163,18 +170,26 @@ def _entities(base: dict[str, Any], revision: int) -> list[Any]:
     rows = [
         {"name": r["name"], "description": r.get("description", ""), "threshold": r.get("threshold")} for r in given
     ]
+    # Three columns are wider than the left side of most screens, so one of two stands beside the type.
+    said = {"description": "Description", "threshold": "Least score"}
+    beside = st.segmented_control(
+        "Beside the type", list(said), key=f"{_P}beside.type", format_func=said.__getitem__, label_visibility="collapsed",
+        on_change=carry_over, help="What stands beside each type in the table; both are kept.",
+    )  # fmt: skip
+    beside = beside or next((name for name in said if any(row[name] not in ("", None) for row in rows)), None)
     found = _table(
         rows,
         {
             "name": st.column_config.TextColumn("Type", required=True, max_chars=200),
             "description": st.column_config.TextColumn(
-                "Description", width="small", max_chars=2000, help="What belongs to it, for engines that read it."
+                "Description", width="medium", max_chars=2000, help="What belongs to it, for engines that read it."
             ),
             "threshold": st.column_config.NumberColumn(
                 "Least score", width="small", min_value=0.0, max_value=1.0, step=0.05, help="Empty: that of the run."
             ),
         },
         f"{_P}entities.{revision}",
+        ["name", *([beside] if beside else [])],
     )
     made: list[Any] = []
     for row in found:

@@ -107,6 +107,15 @@ def test_a_run_that_is_stopped_keeps_whole_texts_only() -> None:
     assert [each.text for each in found] == ["Ada"]
 
 
+def test_passes_of_a_long_text_are_counted() -> None:
+    said: list[tuple[int, int]] = []
+    schema = {"entities": ["name", *(f"type {n}" for n in range(9))]}
+    GlinerEngine(Rules(max_len=12, max_types=4)).extract(
+        ["Ada met Bob in Oslo . " * 12], schema, batch_size=2, passes=lambda *at: said.append(at)
+    )
+    assert said[-1][0] == said[-1][1] > 6 and [done for done, _ in said] == sorted({done for done, _ in said})
+
+
 # ------------------------------------------------------------------ checkpoints
 def config_of(**more: Any) -> dict[str, Any]:
     return {"encoder_config": {"model_type": "bert"}, "max_len": 20, **more}

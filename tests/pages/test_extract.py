@@ -293,6 +293,29 @@ def test_a_batch_that_breaks_keeps_what_was_done(rules: None, tmp_path: Path) ->
     assert result.done == 8
 
 
+def test_a_long_text_shows_how_far_it_is_and_can_be_cancelled(
+    dashboard: Dashboard, rules: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def extract(texts: Any, schema: Any, shots: Any = (), *, stopped: Any, passes: Any, **_: Any) -> list[Any]:
+        passes(3, 12)
+        while not stopped():
+            time.sleep(0.02)
+        return []
+
+    engine = extract_job.ENGINES.get(Which("rules"))
+    monkeypatch.setattr(engine, "extract", extract)
+    app = dashboard.open("extract", engine="rules")
+    app.text_area(key="extract.text").input("Ada met Bo").run()
+    app.button(key="extract.go").click().run()
+    assert "3 of 12" in str(app.get("progress")[0].proto.text) and not app.exception
+    app.button(key="extract.text.cancel").click().run()
+    assert session.jobs().snapshots()[0].stopping or session.jobs().snapshots()[0].state == "cancelled"
+    settled(app)
+    assert session.jobs().snapshots()[0].state == "cancelled" and "extract.text.cancel" not in {
+        b.key for b in app.button
+    }
+
+
 def test_engines_stay_loaded_and_make_room(rules: None) -> None:
     store = Engines(most=1)
     first = store.get(Which("rules"))

@@ -60,6 +60,9 @@ class Engine(Protocol):
             progress: called with the number of texts done.
             stopped: asked between batches; once true, the extractions done so far are returned.
 
+        An engine may take one thing more, `passes`: called with how many passes are done of how many over the texts in hand, for
+        texts that are long.
+
         Raises:
             SchemaError: the schema is none. EngineError: what was asked cannot be done.
         """

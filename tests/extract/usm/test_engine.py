@@ -170,6 +170,22 @@ def test_stopping_keeps_whole_texts(engine: UsmEngine) -> None:
     assert done == [2, 4] and len(found) == 4
 
 
+def test_a_long_text_says_how_many_of_its_passes_are_done_and_stops_between_them(engine: UsmEngine) -> None:
+    text, said = "Marie Curie worked in Paris . " * 40, []
+    whole = engine.extract([text], SCHEMA, passes=lambda done, total: said.append((done, total)))
+    windows = len(engine.windows([text]))
+    assert windows > 3 and {total for _, total in said} == {said[-1][0]} and said[-1][0] % windows == 0
+    assert [done for done, _ in said] == list(range(1, len(said) + 1)) and whole[0].text == text
+    counted = len(said)
+    assert (
+        engine.extract(
+            [text], SCHEMA, batch_size=1, passes=lambda *at: said.append(at), stopped=lambda: len(said) > counted
+        )
+        == []
+    )
+    assert len(said) < 2 * counted
+
+
 def test_batch_size_changes_nothing(engine: UsmEngine) -> None:
     texts = [HOSTILE["emoji"], "Marie", "Marie Curie worked in Paris", ""]
     one, many = engine.extract(texts, SCHEMA, batch_size=1), engine.extract(texts, SCHEMA, batch_size=4)

@@ -87,6 +87,7 @@ class GlinerEngine:
         batch_size: int = 8,
         progress: Callable[[int], None] | None = None,
         stopped: Callable[[], bool] | None = None,
+        passes: Callable[[int, int], None] | None = None,
     ) -> list[Extraction]:
         """Entities of every text, in order; see `workbench.extract.engines.Engine.extract`."""
         if demonstrations:
@@ -114,6 +115,7 @@ class GlinerEngine:
                 for start, end in self.windows(text, room)
             ]
             best: list[dict[tuple[int, int, str], float]] = [{} for _ in group]
+            read = 0
             for block in blocks:
                 for start_of in range(0, len(cut), max(1, batch_size)):
                     if stopped is not None and stopped():
@@ -124,6 +126,9 @@ class GlinerEngine:
                             key = (window.start + each["start"], window.start + each["end"], str(each["label"]))
                             score = min(1.0, max(0.0, float(each["score"])))
                             best[window.text][key] = max(score, best[window.text].get(key, 0.0))
+                    read += len(part)
+                    if passes is not None:
+                        passes(read, len(cut) * len(blocks))
             for number, text in enumerate(group):
                 parts = sum(window.text == number for window in cut)
                 more = [f"The text was read in {parts} overlapping windows."] if parts > 1 else []

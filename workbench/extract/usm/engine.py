@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class UsmEngine:
         batch_size: int = 8,
         progress: Callable[[int], None] | None = None,
         stopped: Callable[[], bool] | None = None,
+        passes: Callable[[int, int], None] | None = None,
     ) -> list[Extraction]:
         """Candidates of every text, in order; see `workbench.extract.engines.Engine.extract`."""
         if demonstrations:
@@ -94,8 +96,11 @@ class UsmEngine:
             cut = self.windows(group)
             found = {number: Found() for number in range(len(group))}
             together = max(1, PASSES_AT_ONCE // len(plan))
+            counted = None if passes is None else _counter(passes, len(cut) * len(plan))
             for start in range(0, len(cut), together):
-                part = self.passes.run(cut[start : start + together], plan, whole, self.reading, batch_size, stopped)
+                part = self.passes.run(
+                    cut[start : start + together], plan, whole, self.reading, batch_size, stopped, counted
+                )
                 for number, each in part.items():
                     for table in ("entities", "triggers", "relations", "arguments"):
                         into = getattr(found[number], table)
@@ -150,6 +155,12 @@ class UsmEngine:
             notes=tuple(notes),
             **results(found, schema, self.reading),
         )
+
+
+def _counter(passes: Callable[[int, int], None], total: int) -> Callable[[], None]:
+    """Says how many of the passes of a group of texts are done, each time it is called."""
+    numbers = count(1)
+    return lambda: passes(next(numbers), total)
 
 
 def _from_hub(model: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Any, TypeVar
@@ -112,9 +112,19 @@ class Passes:
         reading: Reading,
         batch_size: int = 8,
         stopped: Callable[[], bool] | None = None,
+        counted: Callable[[], None] | None = None,
     ) -> dict[int, Found]:
-        """Candidates of each text that the windows belong to; see `collect`."""
-        return collect(windows, plan, schema, reading, self.link_scores(windows, plan, batch_size, stopped))
+        """Candidates of each text that the windows belong to; see `collect`. `counted` is called for each pass that is done."""
+        found = self.link_scores(windows, plan, batch_size, stopped)
+        return collect(windows, plan, schema, reading, found if counted is None else _counting(found, counted))
+
+
+def _counting(
+    passes: Iterable[tuple[int, int, LinkScores]], counted: Callable[[], None]
+) -> Iterator[tuple[int, int, LinkScores]]:
+    for each in passes:
+        yield each
+        counted()
 
 
 def collect(
