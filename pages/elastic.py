@@ -82,7 +82,7 @@ def _curve(at_hand: list[CurvePlace]) -> None:
     picked = _picked(curve, table, chosen["point"])
     view.show_figure(place, table, picked)
     show_point(place, curve, table, picked)
-    show_budget(curve, table)
+    show_budget(place, curve, table)
     # Drawing may have moved a choice on: what stands in the address is what is shown.
     chosen = {name: st.session_state[key(name, PREFIX)] for name in known}
     wanted = to_address(place.id, chosen, known, "curve")

@@ -150,6 +150,9 @@ def _model_of(row: Any) -> str | None:
     name = str(row.get("model") or "")
     if name in {model.name for model in models_at_hand()}:
         return name
+    swept = str(st.session_state.get("elastic.new.other") or "").strip()
+    if swept.rstrip("/").rpartition("/")[2] == name:  # this tab has just swept it
+        st.session_state.setdefault("elastic.model", swept)
     typed = st.text_input(
         "Folder or hub id of the model",
         key="elastic.model",
@@ -238,7 +241,7 @@ def _show_pair() -> None:
             table = heatmap_table(capture, group)
             st.caption(f"{plain(name)}: load of each expert over an even load, {plain(str(group))}")
             st.plotly_chart(
-                heatmap(table, limit=3.0, height=90 + 26 * len(table.sites)),
+                heatmap(table, limit=3.0, height=max(240, 90 + 26 * len(table.sites))),
                 key=f"elastic.pair.{name == 'The whole model'}",
             )
     except WorkbenchError as fault:
@@ -252,7 +255,7 @@ def _show_pair() -> None:
 
 
 # ------------------------------------------------------------------ budget
-def show_budget(curve: Curve, table: CurveTable) -> None:
+def show_budget(place: CurvePlace, curve: Curve, table: CurveTable) -> None:
     """What is the best within a budget, and how sure."""
     from workbench.elastic.budget import best_within
 
@@ -266,7 +269,7 @@ def show_budget(curve: Curve, table: CurveTable) -> None:
         "At most",
         min_value=0.0,
         value=float(f"{np.quantile(costs, 0.5):.3g}"),
-        key=f"elastic.budget.{column}",
+        key=f"elastic.budget.{place.id}.{column}",
         format="%.4g",
     )
     try:

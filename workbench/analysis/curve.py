@@ -256,7 +256,7 @@ def _caption(curve: Curve, both: pd.DataFrame, cost: str, measure: str, group: s
         else ""
     )
     missing = f", {left} sub-models without such a number are not shown" if left else ""
-    bars = "over documents, those of times for another run" if cost.endswith(TIMES) else "over documents"
+    bars = "over documents, those of times for a further run" if cost.endswith(TIMES) else "over documents"
     return (
         f"Each point is a sub-model cut from the same weights without further training: {measure} on {documents} documents ({group}), bars are 95 % "
         f"intervals {bars}{clock}{missing}; it does not show what training could recover, nor other texts."
