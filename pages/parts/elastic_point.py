@@ -51,7 +51,7 @@ def show_point(place: CurvePlace, curve: Curve, table: CurveTable, picked: int) 
     right.dataframe(_by_group(quality), hide_index=True, width="stretch")
     if row.get("measured") == "gathered":
         st.caption(
-            "In brackets beside a time: where the median of another run falls, if the machine drifts no more than it did in this one."
+            "In brackets beside a time: where the median of a further run falls, if the machine drifts no more than it did in this one."
         )
     if row.get("measured") == "masked":
         st.caption(f"No time and no memory: {plain(str(row.get('masked_because')), limit=300)}")
