@@ -26,16 +26,15 @@ def show_result(run: Run, middle: Any, right: Any) -> None:
     colour = label_colours(run.schema)
     with middle:
         threshold, nested, labels = _filters(run)
-        shown = run.extraction.select(threshold, nested, labels, document_id="text")
+        chosen = threshold if state.get(f"{P}touched") else None
+        shown = run.extraction.select(chosen, nested, labels, document_id="text")
         picked: Pick | None = state.get(f"{P}picked")
         st.caption(_identity(run, shown))
         show_marked(shown, colour, f"{P}marked", picked, _pick)
         for note in run.extraction.notes:
             st.caption(plain(note, 400))
         if run.beside is not None:
-            other = run.beside.extraction.select(
-                None if not state.get(f"{P}touched") else threshold, nested, labels, document_id="text"
-            )
+            other = run.beside.extraction.select(chosen, nested, labels, document_id="text")
             st.caption(_identity(run.beside, other))
             show_marked(other, colour, f"{P}marked.beside")
         _downloads(run, shown, threshold, nested)
@@ -63,7 +62,7 @@ def _filters(run: Run) -> tuple[float, bool, frozenset[str] | None]:
     one, two, three = st.columns([5, 4, 5], vertical_alignment="bottom")
     threshold = one.slider(
         "Least score", low, 1.0, key=f"{P}threshold", step=0.01, on_change=_touch,
-        help=f"The engine advises {advised:.2f}; candidates below {floor:.2f} were not stored. {own_cut(run)}A type with a least score of its own keeps it.",
+        help=f"The engine advises {advised:.2f}{_of_kinds(run)}; candidates below {floor:.2f} were not stored. {own_cut(run)}A type with a least score of its own keeps it.",
     )  # fmt: skip
     if own_cut(run):
         one.caption(own_cut(run))
@@ -73,6 +72,11 @@ def _filters(run: Run) -> tuple[float, bool, frozenset[str] | None]:
     state[f"{P}labels"] = [label for label in state.get(f"{P}labels") or () if label in options]
     labels = three.multiselect("Types", options, key=f"{P}labels", placeholder="All types")
     return threshold, nested, frozenset(labels) or None
+
+
+def _of_kinds(run: Run) -> str:
+    """Least scores of kinds that have one of their own; they hold until the slider is moved."""
+    return "".join(f", {value:.2f} for {kind}s" for kind, value in run.extraction.advised.items())
 
 
 def _touch() -> None:
@@ -95,6 +99,11 @@ def _downloads(run: Run, shown: Document, threshold: float, nested: bool) -> Non
         "schema": run.schema.to_json(),
         "engine": run.which.engine,
         "threshold": threshold,
+        **(
+            {"thresholds": run.extraction.advised}
+            if run.extraction.advised and not st.session_state.get(f"{P}touched")
+            else {}
+        ),
         "nested": nested,
     }
     makers = {

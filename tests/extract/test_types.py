@@ -177,6 +177,16 @@ def test_selecting_needs_no_model() -> None:
     assert ([s.type for s in only.entities or ()], only.relations, only.events) == (["city"], (), ())
 
 
+def test_a_kind_may_have_a_least_score_of_its_own_until_one_is_chosen() -> None:
+    whole = extraction().model_copy(update={"advised": {"relation": 0.35, "argument": 0.2, "trigger": 0.75}})
+    found = whole.select()
+    assert [s.key for s in found.entities or ()] == [(0, 8, "city"), (12, 15, "person")]  # as without
+    assert [r.score for r in found.relations or ()] == [0.4]
+    assert [len(e.arguments) for e in found.events or ()] == [2]
+    assert whole.model_copy(update={"advised": {"trigger": 0.85}}).select().events == ()
+    assert whole.select(threshold=0.5) == extraction().select(threshold=0.5)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_flat_is_the_greedy_choice(seed: int) -> None:
     import random

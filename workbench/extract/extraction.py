@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.extract.records import Document, Event, Relation, Span
 from workbench.extract.schema import Schema
@@ -27,6 +27,7 @@ class Extraction(BaseModel):
         entities, relations, events: candidates with scores in [floor, 1], nested and overlapping ones included.
         floor: least score that was kept. An engine that cannot look below its own cut gives that cut.
         threshold: the score that the engine advises as the least one, chosen on development data.
+        advised: the same for a kind ("relation", "trigger", "argument") that has a least score of its own.
         calibrated: whether a score is meant as a probability (fitted on development data).
         notes: what a reader should know of this run, a sentence each: a cut text, a floor that is the engine's own cut.
     """
@@ -40,6 +41,7 @@ class Extraction(BaseModel):
     events: tuple[Event, ...] = ()
     floor: float = FLOOR
     threshold: float = THRESHOLD
+    advised: dict[str, float] = Field(default_factory=dict)
     calibrated: bool = False
     notes: tuple[str, ...] = ()
 
@@ -53,7 +55,7 @@ class Extraction(BaseModel):
         """The results at a threshold, as an annotated text with scores.
 
         Args:
-            threshold: least score, in [0, 1]; None: the engine's. A label with a threshold of its own in the schema keeps it.
+            threshold: least score of every kind, in [0, 1]; None: what the engine advises. A label with a threshold of its own in the schema keeps it.
             nested: False: of entities that overlap only the best scored stays (ties: the longer, then the earlier); the same
                 for triggers.
             labels: names of entity types, relations and event types to show; None: all.
@@ -65,6 +67,10 @@ class Extraction(BaseModel):
             schema does not ask for is None, "not annotated".
         """
         least = self.threshold if threshold is None else threshold
+        of_kind = self.advised if threshold is None else {}
+        relation_least, trigger_least, argument_least = (
+            of_kind.get(kind, least) for kind in ("relation", "trigger", "argument")
+        )
 
         def wanted(label: str) -> bool:
             return labels is None or label in labels
@@ -78,7 +84,7 @@ class Extraction(BaseModel):
         def stands(end: Span) -> bool:
             return end.key in kept or end.type not in typed
 
-        events = [event for event in self.events if score_of(event) >= least]
+        events = [event for event in self.events if score_of(event) >= trigger_least]
         if not nested:
             best = {
                 span.key for span in flat(event.trigger.model_copy(update={"score": event.score}) for event in events)
@@ -95,7 +101,7 @@ class Extraction(BaseModel):
             else tuple(
                 relation
                 for relation in sorted(self.relations, key=lambda r: (r.head.start, r.tail.start, r.type))
-                if score_of(relation) >= least
+                if score_of(relation) >= relation_least
                 and wanted(relation.type)
                 and stands(relation.head)
                 and stands(relation.tail)
@@ -103,7 +109,9 @@ class Extraction(BaseModel):
             events=None
             if not self.wanted.events
             else tuple(
-                event.model_copy(update={"arguments": tuple(a for a in event.arguments if score_of(a) >= least)})
+                event.model_copy(
+                    update={"arguments": tuple(a for a in event.arguments if score_of(a) >= argument_least)}
+                )
                 for event in sorted(events, key=lambda e: (e.trigger.start, e.trigger.end, e.type))
                 if wanted(event.type)
             ),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from workbench.extract.records import Document, Relation, Span
+from workbench.extract.schema import Schema
 from workbench.extract.usm import tune
+from workbench.extract.usm.passes import Found
+from workbench.extract.usm.reading import Curve, Reading
 
 
 def test_sets_whose_relations_have_ends_of_no_type_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +24,34 @@ def test_sets_whose_relations_have_ends_of_no_type_are_left_out(monkeypatch: pyt
     found = list(tune.development_texts(["b", "a"], Path(), 4, 0, told.append))
     assert told == ["b", "a"] and [name for name, *_ in found] == ["a"]
     assert len(found[0][1]) == 4 and [label.name for label in found[0][2].entities] == ["person"]
+
+
+def test_a_kind_takes_the_threshold_that_does_better_and_others_keep_the_common_one() -> None:
+    """Right entities above .5 and wrong ones below; every relation of them, at .27, is right."""
+    text = "Ada met Ben and Cem"
+    spans = [Span(type="person", start=start, end=start + 3) for start in (0, 8, 16)]
+    ends = [(0, 3), (8, 11), (16, 19)]
+    gold = Document(
+        id="one",
+        text=text,
+        entities=spans[:2],
+        relations=[Relation(type="met", head=spans[0], tail=spans[1])],
+        events=[],
+    )
+    schema = Schema.of("person", relations={"met": {}})
+    found = Found(
+        entities={("person", *ends[0]): 1.0, ("person", *ends[1]): 1.0, ("person", *ends[2]): -0.3},
+        relations={("met", ends[0], ends[1]): -1.0, ("met", ends[0], ends[2]): -1.0},
+    )
+    part = tune.Part("made", [gold], schema, {mode: [found] for mode in ("strict", "mean")})
+    reading = Reading("strict", 0.5)
+    own = tune.own_thresholds([part], reading)
+    assert set(own) == {"relation"} and own["relation"] <= Curve().probability(-1.0)
+    before, after = tune.f1_by_part([part], reading), tune.f1_by_part([part], replace(reading, thresholds=own))
+    assert before == {"made entity": 1.0, "made relation": 0.0} and after == {"made entity": 1.0, "made relation": 1.0}
+    assert Reading.from_json(replace(reading, thresholds=own).to_json()).thresholds == own
+    assert (
+        reading.of("strict").thresholds
+        == {}
+        == Reading.from_json({"mode": "mean", "threshold": 0.5, "curves": {}}).thresholds
+    )

@@ -151,6 +151,7 @@ class UsmEngine:
             wanted=schema,
             floor=FLOOR,
             threshold=round(self.reading.threshold, 4),
+            advised=dict(self.reading.thresholds),
             calibrated=self.reading.calibrated,
             notes=tuple(notes),
             **results(found, schema, self.reading),

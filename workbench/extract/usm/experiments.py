@@ -120,7 +120,11 @@ def trained_and_measured(
         "steps": progress.step,
         "seconds": round(progress.seconds, 1),
         "parameters": sum(parameter.numel() for parameter in engine.usm.parameters()),
-        "reading": {"mode": engine.reading.mode, "threshold": engine.reading.threshold},
+        "reading": {
+            "mode": engine.reading.mode,
+            "threshold": engine.reading.threshold,
+            "thresholds": engine.reading.thresholds,
+        },
         **measure(engine),
     }
     part = path.with_suffix(".part")

@@ -41,13 +41,15 @@ class Reading:
     """What was learnt on development data.
 
     Attributes:
-        mode: "strict" or "mean", whichever did better. threshold: the least probability that did best, one for all kinds.
+        mode: "strict" or "mean", whichever did better. threshold: the least probability that did best over all kinds.
         curves: mode -> kind -> curve; empty before calibration.
+        thresholds: kind -> least probability, of kinds that did better with one of their own.
     """
 
     mode: str = "mean"
     threshold: float = 0.5
     curves: dict[str, dict[str, Curve]] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
 
     @property
     def calibrated(self) -> bool:
@@ -65,7 +67,7 @@ class Reading:
 
         A strict reading cuts at the probability that a weakest link of 0 means for an entity.
         """
-        if decoding == "auto":
+        if decoding == "auto" or (decoding == self.mode == "mean"):
             return self
         curve = self.curve("entity", decoding)
         threshold = curve.probability(0.0) if decoding == "strict" else self.threshold if self.mode == decoding else 0.5
@@ -81,7 +83,7 @@ class Reading:
         curves = {
             mode: {kind: Curve(**curve) for kind, curve in kinds.items()} for mode, kinds in values["curves"].items()
         }
-        return Reading(values["mode"], values["threshold"], curves)
+        return Reading(values["mode"], values["threshold"], curves, dict(values.get("thresholds", {})))
 
 
 def summed(links: list[Floats], mode: str) -> Floats:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,8 @@ def fit(parts: Sequence[Part]) -> Reading:
         for threshold, f1 in f1_by_threshold(parts, Reading(mode, 0.5, curves), THRESHOLDS).items()
     }
     mode, threshold = max(tried, key=lambda each: tried[each])
-    return Reading(mode, threshold, curves)
+    reading = Reading(mode, threshold, curves)
+    return replace(reading, thresholds=own_thresholds(parts, reading))
 
 
 def _curves(parts: Sequence[Part], mode: str) -> dict[str, Curve]:
@@ -162,29 +163,53 @@ def _annotated(document: Document, kind: str) -> bool:
 
 def f1_by_part(parts: Sequence[Part], reading: Reading) -> dict[str, float]:
     """Micro F1 of each set and kind under a reading: entities, strict relations, triggers, arguments."""
-    return f1_by_threshold(parts, reading, [reading.threshold])[reading.threshold]
+    return _f1(parts, reading, [(reading.threshold, reading.thresholds)])[0]
 
 
 def f1_by_threshold(
     parts: Sequence[Part], reading: Reading, thresholds: Sequence[float]
 ) -> dict[float, dict[str, float]]:
-    """`f1_by_part` at several thresholds."""
-    found: dict[float, dict[str, float]] = {threshold: {} for threshold in thresholds}
+    """`f1_by_part` at several thresholds, each the same for every kind."""
+    return dict(zip(thresholds, _f1(parts, reading, [(each, {}) for each in thresholds]), strict=True))
+
+
+def own_thresholds(parts: Sequence[Part], reading: Reading) -> dict[str, float]:
+    """Least probabilities of kinds that do better with one of their own, each chosen with those before it in place.
+
+    Args:
+        reading: whose threshold stands for entities, and where nothing is better.
+    """
+    chosen: dict[str, float] = {}
+    for kind in KINDS[1:]:
+        tries = [reading.threshold, *THRESHOLDS]
+        found = _f1(parts, reading, [(reading.threshold, {**chosen, kind: each}) for each in tries])
+        means = [np.mean([f1 for name, f1 in each.items() if name.endswith(f" {kind}")] or [0.0]) for each in found]
+        best = int(np.argmax(means))  # the first of equals: the common one
+        if best:
+            chosen[kind] = tries[best]
+    return chosen
+
+
+def _f1(
+    parts: Sequence[Part], reading: Reading, cuts: Sequence[tuple[float, Mapping[str, float]]]
+) -> list[dict[str, float]]:
+    """F1 of each set and kind by cut: the threshold, and those of kinds with one of their own."""
+    found: list[dict[str, float]] = [{} for _ in cuts]
     for part in parts:
         whole = part.schema.expanded()
         kinds = [kind for kind in KINDS if _asked(whole, kind)]
-        counts = {(threshold, kind): np.zeros(3) for threshold in thresholds for kind in kinds}
+        counts = {(cut, kind): np.zeros(3) for cut in range(len(cuts)) for kind in kinds}
         for document, candidates in zip(part.documents, part.found[reading.mode], strict=True):
             made = Extraction(text=document.text, wanted=whole, **results(candidates, whole, reading))
             gold = {kind: _facts(document, kind) for kind in kinds if _annotated(document, kind)}
-            for threshold in thresholds:
-                predicted = made.select(threshold)
+            for number, (threshold, own) in enumerate(cuts):
+                predicted = made.model_copy(update={"threshold": threshold, "advised": dict(own)}).select()
                 for kind, wanted in gold.items():
                     got = _facts(predicted, kind)
-                    counts[threshold, kind] += (len(wanted & got), len(wanted), len(got))
-        for (threshold, kind), (right, wanted_in_all, got_in_all) in counts.items():
+                    counts[number, kind] += (len(wanted & got), len(wanted), len(got))
+        for (number, kind), (right, wanted_in_all, got_in_all) in counts.items():
             if wanted_in_all:
-                found[threshold][f"{part.name} {kind}"] = float(2 * right / (wanted_in_all + got_in_all))
+                found[number][f"{part.name} {kind}"] = float(2 * right / (wanted_in_all + got_in_all))
     return found
 
 
@@ -218,7 +243,7 @@ def calibration_error(values: Any, right: Any, weights: Any, curve: Curve, bins:
 
 def report(parts: Sequence[Part], reading: Reading) -> Mapping[str, Any]:
     """What the choice rests on: F1 of each set and kind by mode, and calibration error of two halves of the texts."""
-    by_mode = {mode: f1_by_part(parts, Reading(mode, reading.threshold, reading.curves)) for mode in MODES}
+    by_mode = {mode: f1_by_part(parts, replace(reading, mode=mode)) for mode in MODES}
     by_mode["strict, every link above 0"] = f1_by_part(parts, reading.of("strict"))
     halves = [
         [Part(p.name, p.documents[side::2], p.schema, {m: f[side::2] for m, f in p.found.items()}) for p in parts]
@@ -233,7 +258,13 @@ def report(parts: Sequence[Part], reading: Reading) -> Mapping[str, Any]:
                 "sigmoid": round(calibration_error(values, right, weights, Curve()), 4),
                 "fitted on the other half": round(calibration_error(values, right, weights, curves[kind]), 4),
             }
-    return {"mode": reading.mode, "threshold": reading.threshold, "f1": by_mode, "calibration_error": errors}
+    return {
+        "mode": reading.mode,
+        "threshold": reading.threshold,
+        "thresholds": reading.thresholds,
+        "f1": by_mode,
+        "calibration_error": errors,
+    }
 
 
 def with_development(names: Iterable[str]) -> list[str]:
