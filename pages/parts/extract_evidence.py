@@ -157,9 +157,14 @@ def _attention(evidence: Evidence) -> None:
     figure.update_layout(height=190 + 26 * len(rows), margin={"l": 10, "r": 10, "t": 10, "b": 10})
     figure.update_yaxes(autorange="reversed")
     st.plotly_chart(figure, key=f"{_P}attention", config={"displaylogo": False})
+    shown = (
+        " demonstrations (the number before a token says which),"
+        if any(c.document is not None for c in found.columns)
+        else ""
+    )
     said = "one head" if len(found.heads) == 1 else f"mean of {len(found.heads)} heads"
     st.caption(
-        f"Rows: tokens of the result. Columns: labels of the schema, then the text. Layer {found.layer}, {said}; a row sums to 1."
+        f"Rows: tokens of the result. Columns: labels of the schema,{shown} then the text. Layer {found.layer}, {said}; a row sums to 1."
     )
 
 

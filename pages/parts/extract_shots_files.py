@@ -33,11 +33,15 @@ def show_import(shots: list[Document]) -> None:
     upload = st.file_uploader("From a file of annotated texts", type=TYPES, key=f"{_P}upload")
     if upload is not None and state.get(f"{_P}seen") != (upload.file_id, form):
         state[f"{_P}seen"] = (upload.file_id, form)
+        state[f"{_P}upload.fault"] = state[f"{_P}upload.note"] = ""
         _take_upload(upload, None if form == GUESS else form, shots)
         st.rerun()
-    if fault := state.pop(f"{_P}upload.fault", ""):
+    if upload is None:  # what was said of a file stays as long as the file does
+        state.pop(f"{_P}upload.fault", None)
+        state.pop(f"{_P}upload.note", None)
+    if fault := state.get(f"{_P}upload.fault"):
         st.error(fault)
-    if note := state.pop(f"{_P}upload.note", ""):
+    if note := state.get(f"{_P}upload.note"):
         st.caption(note)
 
 

@@ -88,17 +88,18 @@ def _effects(found: Effects, run: Run) -> None:
     text, shots = found.run.text, found.run.demonstrations
     rows = [
         {
-            "n": effect.number + 1, "without it, lost": _words(text, effect.gone), "without it, added": _words(text, effect.new),
-            "scores move by": effect.moved, "size": effect.size, "demonstration": shots[effect.number].text,
+            "n": effect.number + 1, "size": effect.size, "without it, lost": _words(text, effect.gone), "without it, added": _words(text, effect.new),
+            "scores move by": effect.moved, "demonstration": shots[effect.number].text,
         }
         for effect in sorted(found.found, key=lambda e: (-e.size, e.number))
     ]  # fmt: skip
     st.dataframe(
         pd.DataFrame(rows), hide_index=True, key=f"{_P}effects.table", height=min(35 * len(rows) + 38, 320),
         column_config={
-            "n": st.column_config.NumberColumn("", width=30),
-            "scores move by": st.column_config.NumberColumn(format="%.3f", help="Sum over results found with and without it, absolute."),
-            "size": st.column_config.NumberColumn(format="%.3f", help="That, and the scores of results that come or go; the table is sorted by it."),
+            "n": st.column_config.NumberColumn("", width=30), "without it, lost": st.column_config.TextColumn(width=120),
+            "without it, added": st.column_config.TextColumn(width=120), "demonstration": st.column_config.TextColumn(width=160),
+            "scores move by": st.column_config.NumberColumn(width=70, format="%.3f", help="Sum over results found with and without it, absolute."),
+            "size": st.column_config.NumberColumn(width=60, format="%.3f", help="How far scores move, and the scores of results that come or go; the table is sorted by it."),
         },
     )  # fmt: skip
     early = " Stopped early: the others were not left out." if found.early else ""
@@ -139,10 +140,11 @@ def _distance(run: Run, threshold: float | None) -> None:
         st.markdown(f"F1 on the {count(found.gold, 'gold text')} kept here: {told}.")
     rows = found.distance.lines()
     if rows:
-        st.dataframe(
-            pd.DataFrame(rows)[["words", "type", "in context", "fine-tuned"]], hide_index=True, key=f"{_P}distance.table",
-            column_config={name: st.column_config.NumberColumn(format="%.2f") for name in ("in context", "fine-tuned")},
-        )  # fmt: skip
+        ways = ("in context", "fine-tuned")
+        lines = [
+            {**row, **{way: "not found" if row[way] is None else f"{row[way]:.2f}" for way in ways}} for row in rows
+        ]
+        st.dataframe(pd.DataFrame(lines)[["words", "type", *ways]], hide_index=True, key=f"{_P}distance.table")
     st.caption(
         f"Fine-tuned on {count(len(found.shots), 'demonstration')}, {count(found.tuning.epochs, 'epoch')} at a rate of {found.tuning.rate:g}. "
         "One text says little of either."
