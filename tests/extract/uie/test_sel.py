@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from workbench.extract.seq2seq.tokens import SelTokens, encode_plain
 from workbench.extract.uie.gold import Cutter, structure
 from workbench.extract.uie.places import Places
 from workbench.extract.uie.records import OURS, PAPER, Reader, Switches
+from workbench.extract.uie.results import extraction_of
 from workbench.extract.uie.roundtrip import round_trip
 from workbench.extract.uie.sel import FIXED, ILL, NULL, WELL, Asoc, Spot, read, write
 from workbench.extract.uie.ssi import LabelIds, make_prompt, prompt_of, roles_of_spots, source_ids
@@ -199,6 +201,22 @@ def test_the_original_s_losses_and_tail_types_are_switches(words: Any, tokens: S
     assert {(key[1][1], key[2][0]) for key in paper} == {(0, "person")}, (
         "an unknown tail has the head's type; the rest is lost"
     )
+
+
+def test_a_tail_without_a_spot_is_an_entity_so_that_its_relation_stays(words: Any, tokens: SelTokens) -> None:
+    text = "marie met pierre in paris"
+    at = text.index("paris")
+    spots = [("person", "marie", [("works for", "paris")])]
+    whole = Schema.read(TYPES)
+
+    def shown(switches: Switches) -> tuple[set[Any], int]:
+        found = records(words, tokens, text, TYPES, spots, "closest", switches)
+        kept = extraction_of(text, whole, found, floor=0.0, threshold=0.0, calibrated=False, notes=()).select()
+        return {s.key for s in kept.entities or ()}, len(kept.relations or ())
+
+    person, city = (0, 5, "person"), (at, at + 5, "city")
+    assert shown(OURS) == ({person, city}, 1)
+    assert shown(replace(OURS, every_end=False)) == ({person}, 0)
 
 
 def test_roles_that_do_not_belong_to_an_event_are_left_out(words: Any, tokens: SelTokens) -> None:

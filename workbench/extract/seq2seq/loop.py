@@ -102,7 +102,7 @@ def new_optimizer(model: Any, recipe: Recipe, special: Iterable[int] = ()) -> to
             for (encoder, decays), parameters in groups.items()
         ],
         betas=(0.9, 0.98),
-        foreach=True,
+        fused=True,
     )
 
 

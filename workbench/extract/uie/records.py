@@ -30,6 +30,8 @@ class Switches:
         own_ends: a relation stands where its head's spot stands, and its tail has the type of its own spot, else one that the schema
             allows; the original looks both up by their words and gives an unknown tail the head's type.
         every_argument: arguments stay whether or not they are entities as well.
+        every_end: a tail that has no spot of its own is an entity as well, of the type its relation gives it; else the relation would be
+            left out, for its end is none.
     """
 
     word_borders: bool = True
@@ -37,9 +39,10 @@ class Switches:
     keep_all: bool = True
     own_ends: bool = True
     every_argument: bool = True
+    every_end: bool = True
 
 
-OURS, PAPER = Switches(), Switches(False, False, False, False, False)
+OURS, PAPER = Switches(), Switches(False, False, False, False, False, False)
 
 
 @dataclass
@@ -208,6 +211,8 @@ class _Reading:
                     ):
                         continue  # the original's `de_duplicate`
                     self._put(self.found.relations, key, self._score(asoc))
+                    if self.switches.every_end and self.reader.is_entity(type_) and key[2] not in self.found.entities:
+                        self._put(self.found.entities, key[2], self._score(asoc))
         return whole
 
     def _words(self, end: tuple[str, int, int]) -> str:
