@@ -45,6 +45,16 @@ def test_difference_is_that_of_the_loads_cell_by_cell() -> None:
     assert len(frame) == 2 * 2 * 8 and frame["more_than_noise"].sum() == got.significant.sum()
 
 
+def test_a_layer_that_was_left_out_does_not_make_the_documents_others() -> None:
+    first, second = two(0.5)
+    for name in ("tokens", "count", "mass"):
+        second.table(name).values[:, 1] = 0  # a sub-model without the layer of site 1
+    got = align([first, second])
+    assert got.paired == (True,)
+    second.table("tokens").values[0, 0, 0, 0] += 1
+    assert align([first, second]).paired == (False,)
+
+
 def test_interval_is_the_loop_over_blocks_drawn_for_both() -> None:
     from workbench.analysis.intervals import resample_weights
 

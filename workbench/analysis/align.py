@@ -212,13 +212,17 @@ def _pieces(capture: Capture, stack: str) -> dict[int, str]:
 
 
 def _same_documents(first: Capture, capture: Capture, sites: Sequence[str], groups: Sequence[str]) -> bool:
-    """Whether both read the same documents: by their names where rows are kept, and by tokens of every block and group."""
+    """Whether both read the same documents: by their names where rows are kept, and by tokens of every block and group.
+
+    A site that saw nothing in one of them says nothing about it: a sub-model leaves whole layers out.
+    """
     tables = []
     for one in (first, capture):
         at = [one.site_index(site) for site in sites]
         of = [one.group_index(group) for group in groups]
         tables.append(one.table("tokens").values[:, at].sum(axis=2)[:, :, of])
-    if not np.array_equal(*tables):
+    ran = np.logical_and(*((table > 0).any(axis=(0, 2)) for table in tables))
+    if not ran.any() or not np.array_equal(*(table[:, ran] for table in tables)):
         return False
     if not (first.has("tokens") and capture.has("tokens")):
         return True
