@@ -19,7 +19,7 @@ from pages.parts.generate_view import show_result
 from pages.parts.selection import Field, key, remember, settle, to_address
 from pages.parts.words import plain
 from workbench import session
-from workbench.making import GUIDANCE, TEMPERATURE
+from workbench.making import GUIDANCE, TEMPERATURE, said_of_unlearned, unlearned_words
 
 PREFIX = "generate."
 EVERY = 0.5  # seconds between two looks at something that is being made
@@ -123,6 +123,8 @@ def _watch(running: bool) -> None:
     st.caption(
         f"{TASKS[watching.wish.make]} · {plain(watching.wish.model.name)} · {plain(watching.wish.prompt or 'no words', limit=200)}"
     )
+    if strange := unlearned_words(watching.wish.model, watching.wish.make, watching.wish.prompt):
+        st.info(plain(said_of_unlearned(strange), limit=500))
     if snapshot is not None and snapshot.error:
         st.error(in_words(snapshot.error, 500))
     elif snapshot is not None and snapshot.state == "cancelled":

@@ -139,7 +139,7 @@ def _start(wish: Wish, upload: Any) -> None:
 def _running() -> int | None:
     held = st.session_state.get("generate.watching")
     job = session.jobs().get(held[0]) if held else None
-    return held[0] if job is not None and not job.snapshot().finished else None
+    return held[0] if held and job is not None and not job.snapshot().finished else None
 
 
 def show_opening() -> None:

@@ -87,8 +87,8 @@ def _frames(frames: dict[int, Look], made: Watched | None) -> None:
 def _speech(looks: tuple[Look, ...], made: Watched | None) -> None:
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        rate = 25
-        st.markdown(f"**{count(len(looks), 'step')}** of sound, {len(looks) / rate:.2f} s")
+        long = f", {len(made.sound) / made.rate:.2f} s" if made is not None and made.sound is not None else ""
+        st.markdown(f"**{count(len(looks), 'step')}** of sound{long}")
         if made is not None and made.sound is not None:
             st.audio(made.sound, sample_rate=made.rate)
         codes = np.stack([look.codes for look in looks if look.codes is not None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import wave
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,38 @@ def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "temperature above 0" in refused(capsys, *common, "--prompt", "a", "--temperature", 0)
     assert "at most 1024 tokens" in refused(capsys, *common, "--prompt", "word " * 3000)
     assert "Expected a checkpoint" in refused(capsys, "unified", "generate", "--checkpoint", tmp_path, "--prompt", "a")
+    for make, name, suffix in (("clip", "a.mp4", ".gif"), ("picture", "a", ".png"), ("speech", "a.mp3", ".wav")):
+        said = refused(capsys, *common, "--make", make, "--prompt", "three", "--out", tmp_path / name)
+        assert f"ends in {suffix}" in said and not (tmp_path / name).exists()
+    assert "is printed" in refused(capsys, *common, "--prompt", "a", "--out", tmp_path / "a.txt")
+    assert "--make text alone" in refused(
+        capsys, *common, "--make", "picture", "--prompt", "a", "--file", tmp_path / "b.png", "--out", tmp_path / "a.png"
+    )
     assert "JSON object" in refused(
         capsys, "unified", "train", "--tokenizers", checkpoint / "tokenizers", "--data-root", tmp_path, "--out", tmp_path / "x",
         "--model-config", "[1]",
     )  # fmt: skip
+
+
+def test_a_broken_checkpoint_is_one_sentence(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in (("model.safetensors", b"junk"), ("config.json", b"{")):
+        broken = tmp_path / name.replace(".", "-")
+        shutil.copytree(checkpoint, broken)
+        (broken / name).write_bytes(content)
+        assert "Expected a whole checkpoint" in refused(
+            capsys, "unified", "generate", "--checkpoint", broken, "--prompt", "a"
+        )
+
+
+def test_words_that_were_never_learned_are_named(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ("unified", "generate", "--checkpoint", checkpoint, "--make")
+    _, _, err = call(capsys, *common, "picture", "--prompt", "A handwritten three.", "--out", tmp_path / "a.png")
+    assert "learned to make nothing" not in err
+    status, _, err = call(capsys, *common, "picture", "--prompt", "a handwritten zyx", "--out", tmp_path / "a.png")
+    assert status == 0 and "learned to make nothing of 'zyx'" in err
+    _, _, err = call(capsys, *common, "clip", "--prompt", "three says left", "--out", tmp_path / "a.gif")
+    assert "'says'" in err and "'left'" not in err  # a word of speech, not of clips

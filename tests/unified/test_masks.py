@@ -9,6 +9,7 @@ from torch import Tensor
 from tests.unified.toy import ToyTokenizers, toy_model, toy_samples
 from workbench.unified.batch import Noise, make_batch
 from workbench.unified.masks import Rows, dense_mask
+from workbench.unified.segments import Sample, Text
 
 
 def rows_of(batch: dict[str, Tensor]) -> Rows:
@@ -82,3 +83,18 @@ def test_padding_changes_nothing() -> None:
         assert (one.token * one.weight)[mine].sum() == pytest.approx(
             float((other.token * other.weight)[theirs].sum()), rel=1e-4
         )
+
+
+def test_a_sample_longer_than_a_row_widens_the_rows() -> None:
+    """A user's own long caption: nothing is cut, and its losses are those of a row of its own."""
+    model, tokenizers = toy_model(), ToyTokenizers()
+    long = Sample((Text(tuple(8 + n % 20 for n in range(95)), learn=True),), "text")
+    samples = [*toy_samples(), long]
+    with torch.no_grad():
+        together = make_batch(samples, model.config, tokenizers, width=80)  # type: ignore[arg-type]
+        alone = make_batch([long], model.config, tokenizers)  # type: ignore[arg-type]
+        one, other = model(**together, use_cache=False).losses, model(**alone, use_cache=False).losses
+    assert together["input_ids"].shape[1] >= 97
+    row = int((together["document"] >= 0).sum(1).argmax())
+    mine = one.token[row, : alone["input_ids"].shape[1]]  # the longest stands first in its row
+    assert torch.allclose(mine, other.token[0], atol=1e-4) and float(mine.sum()) > 95

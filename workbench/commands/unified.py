@@ -11,7 +11,7 @@ import typer
 
 from workbench.commands.experiment import experiment
 from workbench.commands.output import JsonOption, Output, quiet_libraries
-from workbench.making import GUIDANCE, TEMPERATURE
+from workbench.making import GUIDANCE, TEMPERATURE, said_of_unlearned, unlearned_words
 
 if TYPE_CHECKING:
     from workbench.unified.generate import Generator
@@ -26,6 +26,10 @@ unified = typer.Typer(
     rich_markup_mode=None,
 )
 unified.command("experiment")(experiment)
+
+
+SUFFIXES = {"picture": ".png", "clip": ".gif", "speech": ".wav"}
+"""What a thing that was made is written as."""
 
 
 class Make(StrEnum):
@@ -60,7 +64,7 @@ Voices = Annotated[
         help="Further voices that the program espeak-ng (install it yourself) says the digits in, for training alone; 0 for none.",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of everything that chance decides.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**53, help="Of everything that chance decides.")]
 
 
 @unified.command("tokenizers")
@@ -219,8 +223,20 @@ def generate(
         raise UnifiedError(
             f"Expected --prompt with what to make and --out with a file for the {make.value}, got less: give both."
         )
+    if make is not Make.text and files:
+        raise UnifiedError(
+            f"Expected --file with --make text alone, but a {make.value} is to be made: say in --prompt what it shows."
+        )
+    if out is not None and out.suffix.lower() != SUFFIXES.get(make.value, ""):
+        raise UnifiedError(
+            "Expected no --out for a text, which is printed: leave it out, or pass the output on."
+            if make is Make.text
+            else f"Expected an --out that ends in {SUFFIXES[make.value]} for a {make.value}, got '{out}': name it so."
+        )
     folder = _shipped_or(checkpoint)
     generator = Generator(*load_checkpoint(folder))
+    if make is not Make.text and (strange := unlearned_words(folder, make.value, prompt)):
+        output.note(said_of_unlearned(strange))
     if make is Make.text:
         result = _answer(generator, prompt, files or [], count, max_tokens, settings)
         for text in result["texts"]:

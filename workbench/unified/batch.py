@@ -70,7 +70,8 @@ def make_batch(
         samples: to be laid out.
         config: of the model.
         tokenizers: encode the pictures.
-        width: positions of a row, into which samples are packed; None gives every sample a row of its own.
+        width: positions of a row, into which samples are packed; all rows are wider where a sample is longer (a user's long sound or
+            caption). None gives every sample a row of its own.
         noise: flips and hidden frames of training.
 
     Returns:
@@ -79,7 +80,7 @@ def make_batch(
     """
     layouts = [lay_out(sample, config) for sample in samples]
     lengths = [len(layout) for layout in layouts]
-    rows = [[number] for number in range(len(layouts))] if width is None else pack(lengths, width)
+    rows = [[number] for number in range(len(layouts))] if width is None else pack(lengths, max(width, *lengths))
     columns = max(sum(lengths[number] for number in row) for row in rows)
     shape = (len(rows), columns)
     ids = np.full(shape, PAD, np.int64)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from workbench.making import WORDS
 from workbench.unified.model import UnifiedForCausalLM
 from workbench.unified.segments import UnifiedError
 
@@ -21,7 +25,11 @@ FULL_PRECISION = ("router.",)  # parts of names that stay in fp32: a choice must
 
 
 def export(
-    model: UnifiedForCausalLM, tokenizers: Tokenizers, folder: Path, dtype: torch.dtype = torch.bfloat16
+    model: UnifiedForCausalLM,
+    tokenizers: Tokenizers,
+    folder: Path,
+    dtype: torch.dtype = torch.bfloat16,
+    words: Mapping[str, Iterable[str]] | None = None,
 ) -> None:
     """Write a checkpoint that loads with AutoModelForCausalLM after ``import workbench.unified``.
 
@@ -30,6 +38,7 @@ def export(
         tokenizers: saved beside it.
         folder: replaced as a whole.
         dtype: of the weights on disk; routers stay in fp32.
+        words: what prompts may say, by what is made of them (:func:`workbench.making.unlearned_words` reads it).
     """
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -44,6 +53,9 @@ def export(
     save_file(weights, fresh / "model.safetensors", metadata={"format": "pt"})
     tokenizers.save(fresh / TOKENIZERS)
     tokenizers.text.save_pretrained(fresh)
+    if words is not None:
+        listed = {make: sorted(said) for make, said in words.items()}
+        (fresh / WORDS).write_text(json.dumps(listed, ensure_ascii=False) + "\n", encoding="utf-8")
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -60,7 +72,7 @@ def load_checkpoint(folder: Path | str, device: str = "cpu") -> tuple[UnifiedFor
         device: where to.
 
     Raises:
-        UnifiedError: the folder holds no checkpoint of a unified model.
+        UnifiedError: the folder holds no checkpoint of a unified model, or a broken one.
     """
     from workbench.unified.tokenizers.bundle import Tokenizers
 
@@ -70,7 +82,12 @@ def load_checkpoint(folder: Path | str, device: str = "cpu") -> tuple[UnifiedFor
             f"Expected a checkpoint of the unified model in '{path}' (config.json and {TOKENIZERS}/), found none: train one with "
             "`workbench unified train`, or name its folder."
         )
-    model = UnifiedForCausalLM.from_pretrained(path, dtype=torch.float32)
+    try:
+        model = UnifiedForCausalLM.from_pretrained(path, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as fault:
+        raise UnifiedError(
+            f"Expected a whole checkpoint in '{path}', but its weights or its config.json cannot be read: copy or export it again."
+        ) from fault
     torch.nn.Module.to(model, torch.device(device))
     return model.eval(), Tokenizers.load(path / TOKENIZERS)
 

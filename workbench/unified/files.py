@@ -33,20 +33,12 @@ def prompt_of_file(path: Path, tokenizers: Tokenizers) -> Segment:
     if kind not in ("image", "audio", "video"):
         raise UnifiedError(f"Expected a picture, clip or sound, got '{path}': name a png, gif, mp4, wav or the like.")
     check_media(kind, path)
-    if kind == "image" and not _moves(path):
+    if kind == "image" and not folders.moves(path):
         return Picture(folders.picture(path))
     if kind == "audio":
         rate = tokenizers.audio.sample_rate
         return Sound(tokenizers.audio.encode(open_sound(path, rate), rate))
     return Clip(folders.clip(path))
-
-
-def _moves(path: Path) -> bool:
-    """Whether a picture file has several frames."""
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return int(getattr(picture, "n_frames", 1)) > 1
 
 
 def write_picture(pixels: np.ndarray, path: Path) -> None:

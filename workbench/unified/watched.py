@@ -127,7 +127,7 @@ def make_watched(
         model_id: what the capture calls the model.
 
     Raises:
-        UnifiedError: what :func:`check_order` refuses, or a file that cannot be read.
+        UnifiedError: what :func:`check_order` refuses, a file that cannot be read, or speech that ended before it began.
     """
     from probes import RoutingProbe
     from workbench.capture import merge
@@ -165,8 +165,9 @@ def make_watched(
     sound = None
     if order.make == "speech":
         codes = [look.codes for look in looks if look.codes is not None]
-        if codes:
-            sound = generator.tokenizers.audio.decode(np.stack(codes))
+        if not codes:
+            raise UnifiedError("Expected at least a step of sound, but the model said nothing: try another seed.")
+        sound = generator.tokenizers.audio.decode(np.stack(codes))
     return Watched(order, tuple(looks), capture, sound, generator.tokenizers.audio.sample_rate)
 
 

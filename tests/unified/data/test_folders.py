@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.unified.small_data import tone
+from workbench.inputs.documents import InputError
 from workbench.unified.data.folders import fit, read_captioned
 from workbench.unified.data.mixture import Mixture
 from workbench.unified.data.speech import write_wav
@@ -88,3 +89,60 @@ def test_the_middle_square_is_kept() -> None:
     wide[:, 32:96] = 200
     assert fit(wide).shape == (3, 32, 32) and fit(wide).min() == 200
     assert fit(np.full((8, 8, 3), 7, np.uint8)).tolist()[0][0][0] == 7
+
+
+def test_a_shard_of_members_in_folders_and_an_animated_picture(folder: Path, tokenizers: Tokenizers) -> None:
+    """`tar cf x.tar ./*` writes "./0001.png"; a folder's own dots are no suffix."""
+    shards = folder / "shards"
+    shards.mkdir()
+    first, second = Image.new("RGB", (40, 40), (9, 9, 9)), Image.new("RGB", (40, 40), (200, 9, 9))
+    first.save(folder / "two.gif", save_all=True, append_images=[second])
+    (folder / "two.txt").write_text("it turns red")
+    with tarfile.open(shards / "part.tar", "w") as archive:
+        for stem in ("red", "hum", "two"):
+            for path in folder.glob(f"{stem}.*"):
+                archive.add(path, f"./v1.0/{path.name}")
+    found = {item.caption: item for item in read_captioned(shards, tokenizers)}
+    assert {caption: item.kind for caption, item in found.items()} == {
+        "a red wall": "image", "a hum": "audio", "it turns red": "video"
+    }  # fmt: skip
+    clip = found["it turns red"].values
+    assert clip.shape == (4, 3, 32, 32) and clip[0, 0].max() < 20 and clip[-1, 0].min() > 180
+
+
+def test_what_is_broken_is_named(
+    folder: Path, tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (folder / "red.txt").write_text(" \n")
+    with pytest.raises(UnifiedError, match=r"caption of 'red\.png', but it is empty"):
+        read_captioned(folder, tokenizers)
+    shards = tmp_path_factory.mktemp("broken")
+    (folder / "torn.png").write_bytes((folder / "red.png").read_bytes()[:40])
+    (folder / "torn.txt").write_text("torn")
+    with tarfile.open(shards / "part.tar", "w") as archive:
+        archive.add(folder / "torn.png", "torn.png")
+        archive.add(folder / "torn.txt", "torn.txt")
+    with pytest.raises(InputError, match=r"torn\.png"):
+        read_captioned(shards, tokenizers)
+
+
+def test_a_saved_data_set(folder: Path, tokenizers: Tokenizers, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="the package datasets is an optional one")
+    first, second = Image.new("RGB", (40, 40), (9, 9, 9)), Image.new("RGB", (40, 40), (200, 9, 9))
+    first.save(folder / "two.gif", save_all=True, append_images=[second])
+    for column, feature, name in (
+        ("image", datasets.Image(), "red.png"),
+        ("audio", datasets.Audio(), "hum.wav"),
+        ("video", datasets.Video(), "two.gif"),
+    ):
+        rows = {column: [{"bytes": (folder / name).read_bytes(), "path": name}, None], "caption": ["Mine", "nothing"]}
+        said = datasets.Value("string")
+        held = {"bytes": datasets.Value("binary"), "path": said}
+        made = datasets.Dataset.from_dict(rows, features=datasets.Features({column: held, "caption": said}))
+        made = made.cast(datasets.Features({column: feature, "caption": said}))  # needs no encoder of sounds
+        made.save_to_disk(str(tmp_path / f"saved-{column}"))
+        found = read_captioned(tmp_path / f"saved-{column}", tokenizers)
+        assert [(item.kind, item.caption) for item in found] == [(column, "mine")]
+    (tmp_path / "saved-image" / "state.json").write_text("{")
+    with pytest.raises(UnifiedError, match="no whole one"):
+        read_captioned(tmp_path / "saved-image", tokenizers)

@@ -7,7 +7,6 @@ beside it (``cat.png``, ``cat.txt``). WebDataset shards are ``.tar`` files in wh
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
 import tempfile
@@ -90,6 +89,14 @@ def tidy_caption(text: str) -> str:
     return text.strip().lower()[:LONGEST_CAPTION]
 
 
+def moves(path: Path) -> bool:
+    """Whether a picture file has several frames, as an animated gif has."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return int(getattr(picture, "n_frames", 1)) > 1
+
+
 def fit(pixels: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] as uint8 [3, 32, 32], its middle square scaled by area."""
     from PIL import Image
@@ -148,17 +155,32 @@ def _item(path: Path, caption: str, tokenizers: Tokenizers) -> Captioned:
         )
     if not path.is_file():
         raise UnifiedError(f"Expected the captioned file '{path}', but it is missing: check {CAPTIONS}.")
+    said = tidy_caption(caption)
+    if not said:
+        raise UnifiedError(f"Expected a caption of '{path.name}', but it is empty: write one, or take the file out.")
     if kind == "image":
-        values = picture(path)
+        values = picture(path)  # a broken one is told by name here
+        if moves(path):
+            kind, values = "video", clip(path)
     elif kind == "video":
         values = clip(path)
     else:
         values = tokenizers.audio.encode(open_sound(path, RATE), RATE)
-    return Captioned(kind, values, tidy_caption(caption))
+    return Captioned(kind, values, said)
+
+
+def _from_bytes(content: bytes, name: str, folder: Path, caption: str, tokenizers: Tokenizers) -> Captioned:
+    """A captioned file that lies inside another one, copied out so that every decoder sees a path; removed again."""
+    path = folder / name.replace("/", "-").replace("\\", "-")[-100:]
+    path.write_bytes(content)
+    try:
+        return _item(path, caption, tokenizers)
+    finally:
+        path.unlink()
 
 
 def _shard(shard: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
-    """Samples of a WebDataset shard; a member is copied to a temporary file, so that every decoder sees a path."""
+    """Samples of a WebDataset shard: members that share a folder and a name up to its first dot."""
     samples: dict[str, dict[str, bytes]] = {}
     try:
         with tarfile.open(shard) as archive:
@@ -172,21 +194,19 @@ def _shard(shard: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
                     )
                 file = archive.extractfile(member)
                 if file is not None:
-                    stem, _, suffix = member.name.partition(".")
-                    samples.setdefault(stem, {})[suffix.lower()] = file.read()
+                    place, slash, name = member.name.rpartition("/")  # a folder may have dots: "./0001.png"
+                    stem, _, suffix = name.partition(".")
+                    samples.setdefault(place + slash + stem, {})[suffix.lower()] = file.read()
     except (tarfile.TarError, OSError, EOFError) as fault:
         raise UnifiedError(
             f"Expected a WebDataset shard, but '{shard}' is no whole tar file: copy it again."
         ) from fault
     with tempfile.TemporaryDirectory() as folder:
-        for number, parts in enumerate(samples.values()):
+        for stem, parts in samples.items():
             caption = _caption(parts)
             media = next((suffix for suffix in parts if kind_of(Path(f"x.{suffix}")) in MEDIA), None)
             if caption is not None and media is not None:
-                path = Path(folder) / f"{number}.{media}"
-                path.write_bytes(parts[media])
-                yield _item(path, caption, tokenizers)
-                path.unlink()
+                yield _from_bytes(parts[media], f"{stem}.{media}", Path(folder), caption, tokenizers)
 
 
 def _caption(parts: dict[str, bytes]) -> str | None:
@@ -200,7 +220,7 @@ def _caption(parts: dict[str, bytes]) -> str | None:
 
 
 def _saved_dataset(folder: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
-    """Rows of a saved data set with a column ``image`` or ``audio`` and one ``caption`` or ``text``."""
+    """Rows of a saved data set with a column ``image``, ``audio`` or ``video`` and one ``caption`` or ``text``."""
     try:
         import datasets
     except ImportError as fault:
@@ -208,27 +228,36 @@ def _saved_dataset(folder: Path, tokenizers: Tokenizers) -> Iterator[Captioned]:
             f"Reading '{folder}' needs the package datasets, which is not installed: install it with `pip install 'unified-workbench[datasets]'`, or "
             f"write the files with a {CAPTIONS}."
         ) from fault
-    loaded: Any = datasets.load_from_disk(str(folder))
-    for part in loaded.values() if isinstance(loaded, dict) else [loaded]:
-        if isinstance(
-            part.features.get("audio"), datasets.Audio
-        ):  # the bytes as they are: decoding needs nothing beyond the workbench then
-            part = part.cast_column("audio", datasets.Audio(decode=False))
-        for row in part:
-            caption = row.get("caption", row.get("text"))
-            if caption is None:
-                continue
-            text = tidy_caption(str(caption))
-            if row.get("image") is not None:
-                yield Captioned("image", fit(np.asarray(row["image"].convert("RGB"))), text)
-            elif row.get("audio") is not None:
-                yield Captioned("audio", tokenizers.audio.encode(_sound(row["audio"]), RATE), text)
+    try:
+        loaded: Any = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError) as fault:
+        raise UnifiedError(
+            f"Expected a data set that `save_to_disk` wrote, but '{folder}' is no whole one: save it again."
+        ) from fault
+    columns = {"image": (datasets.Image, "png"), "audio": (datasets.Audio, "wav"), "video": (datasets.Video, "mp4")}
+    with tempfile.TemporaryDirectory() as place:
+        for part in loaded.values() if isinstance(loaded, dict) else [loaded]:
+            media = [one for one, (feature, _) in columns.items() if isinstance(part.features.get(one), feature)]
+            for name in media:  # the bytes as they are: decoding needs nothing beyond the workbench then
+                part = part.cast_column(name, columns[name][0](decode=False))
+            for number, row in enumerate(part):
+                caption = row.get("caption", row.get("text"))
+                filled = [one for one in media if row[one] is not None]
+                if caption is None or not filled:
+                    continue
+                name = filled[0]
+                suffix = Path(str(row[name].get("path") or "")).suffix.removeprefix(".")
+                if kind_of(Path(f"x.{suffix}")) != name:
+                    suffix = columns[name][1]
+                content = row[name].get("bytes") or _beside(row[name].get("path"), folder)
+                yield _from_bytes(content, f"row-{number}.{suffix}", Path(place), str(caption), tokenizers)
 
 
-def _sound(value: dict[str, Any]) -> np.ndarray:
-    if value.get("bytes"):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "sound"
-            path.write_bytes(io.BytesIO(value["bytes"]).getvalue())
-            return open_sound(path, RATE)
-    return open_sound(Path(str(value["path"])), RATE)
+def _beside(path: str | None, folder: Path) -> bytes:
+    """The bytes of a file that a data set names in place of holding it."""
+    try:
+        return Path(str(path)).read_bytes()
+    except OSError as fault:
+        raise UnifiedError(
+            f"Expected the file '{path}' that the data set in '{folder}' names, but it is missing: save the data set with its files."
+        ) from fault

@@ -117,6 +117,13 @@ class Mixture:
         """The ``number``-th sample of the part that is kept back to watch a run by; never test data."""
         return self._make(self._held, task, number, True)
 
+    def words(self) -> dict[str, frozenset[str]]:
+        """Words of the captions that each thing is made of: ``picture``, ``clip`` and ``speech``."""
+        makes = {"picture": "word_to_image", "clip": "caption_to_clip", "speech": "word_to_speech"}
+        return {
+            make: frozenset().union(*(pool.words for pool in self._train[task].pools)) for make, task in makes.items()
+        }
+
     def fingerprint(self) -> str:
         """Changes when the data or the tokenizers change."""
         sizes = {task: [len(pool) for pool in turns.pools] for task, turns in sorted(self._train.items())}

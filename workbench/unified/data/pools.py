@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from workbench.making import words_of
 from workbench.unified.data.clips import ClipMaker
 from workbench.unified.data.pictures import Pictures
 from workbench.unified.data.words import CLIP_WORDINGS, DIGITS, DIRECTIONS, SPEECH_WORDINGS, Wordings
@@ -31,6 +32,10 @@ class Pool(Protocol):
     def make(self, item: int, variant: int) -> Sample:
         """Sample of an item; ``variant`` (any number from 0) chooses the wording."""
 
+    @property
+    def words(self) -> frozenset[str]:
+        """Words of the captions that something is made of."""
+
 
 class WordTable:
     """Token ids of the names of every class, plain and in each wording.
@@ -41,6 +46,9 @@ class WordTable:
         first: names of the classes.
         second: names for a second slot (speakers, directions), or one empty name.
         plain: what the plain answer says of the two.
+
+    Attributes:
+        words: of all these texts.
     """
 
     def __init__(
@@ -55,6 +63,7 @@ class WordTable:
         self._count = len(wordings.captions)
         texts = [c.format(x=x, y=y) for c in (plain, *wordings.captions) for x in first for y in second]
         self._stride = len(first) * len(second)
+        self.words = frozenset(word for one in texts for word in words_of(one))
         self._ids = [tuple(ids) for ids in text.encode_all(texts)]
 
     def answer(self, variant: int, x: int, y: int = 0) -> Text:
@@ -78,6 +87,10 @@ class PicturePool:
     def __len__(self) -> int:
         return len(self._pictures)
 
+    @property
+    def words(self) -> frozenset[str]:
+        return self._words.words
+
     def make(self, item: int, variant: int) -> Sample:
         pixels, label = self._pictures.pixels[item], int(self._pictures.labels[item])
         if self._drawn:
@@ -94,6 +107,10 @@ class ClipPool:
 
     def __len__(self) -> int:
         return len(self._clips)
+
+    @property
+    def words(self) -> frozenset[str]:
+        return self._words.words
 
     def make(self, item: int, variant: int) -> Sample:
         pixels = self._clips.clip(item)
@@ -130,6 +147,10 @@ class SpeechPool:
     def __len__(self) -> int:
         return len(self._codes)
 
+    @property
+    def words(self) -> frozenset[str]:
+        return self._words.words
+
     def make(self, item: int, variant: int) -> Sample:
         codes, x, y = self._codes[item], int(self._digits[item]), self._speakers[item]
         if self._spoken:
@@ -160,6 +181,10 @@ class StoryPool:
     def __len__(self) -> int:
         return len(self._chunks)
 
+    @property
+    def words(self) -> frozenset[str]:
+        return frozenset()  # stories are no prompts
+
     def make(self, item: int, variant: int) -> Sample:
         start, stop, last = self._chunks[item]
         return Sample((Text(tuple(self._flat[start:stop].tolist()), learn=True),), "text", end=last)
@@ -184,9 +209,14 @@ class PairPool:
     ) -> None:
         self._media, self._task = media, task
         self._ids = [tuple(ids) for ids in text.encode_all(list(captions))]
+        self._words = frozenset(word for caption in captions for word in words_of(caption))
 
     def __len__(self) -> int:
         return len(self._media)
+
+    @property
+    def words(self) -> frozenset[str]:
+        return self._words
 
     def make(self, item: int, variant: int) -> Sample:
         media, ids = self._media[item], self._ids[item]

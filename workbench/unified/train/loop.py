@@ -119,7 +119,8 @@ def _train(
                 if place.first and (due or step == last):
                     state = Progress(recipe, step, plan.steps, tokens, seconds, data.fingerprint())
                     save_state(out, state, model, optimizer, balance)
-                    export(model, tokenizers, out / MODEL)
+                    words = getattr(data, "words", None)  # of what prompts may say, where the data knows
+                    export(model, tokenizers, out / MODEL, words=None if words is None else words())
                     saved = time.monotonic()
                 if writer is not None and plan.capture_every and (step % plan.capture_every == 0 or step == plan.steps):
                     _capture(writer, step, model, tokenizers, data)
