@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from workbench.cli import run
 from workbench.models.load import OWN_TYPES
@@ -175,3 +177,26 @@ def test_words_that_were_never_learned_are_named(
     assert status == 0 and "learned to make nothing of 'zyx'" in err
     _, _, err = call(capsys, *common, "clip", "--prompt", "three says left", "--out", tmp_path / "a.gif")
     assert "'says'" in err and "'left'" not in err  # a word of speech, not of clips
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    trained: tuple[Path, dict], checkpoint: Path, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        *train_arguments(trained, data_root, tmp_path / "run", 1)[:-1],
+        "--learning-rate",
+        "1e-6",
+        "--seed",
+        "7",
+    ]
+    status, found, err = call(capsys, *arguments, "--start", checkpoint)
+    assert status == 0, err
+    before, after = (load_file(folder / "model.safetensors") for folder in (checkpoint, Path(found["model"])))
+    for name, value in before.items():  # a step of 1e-6 moves no weight further than bf16 rounds
+        assert torch.allclose(
+            value.float(), after[name].float(), atol=0.03 if name.endswith("bias") else 1e-4, rtol=0.01
+        )
+    other = train_arguments(trained, data_root, tmp_path / "wide", 1)[:-1]
+    other[other.index(json.dumps(SIZES))] = json.dumps({**SIZES, "hidden_size": 32})
+    assert "sizes" in refused(capsys, *other, "--start", checkpoint)
+    assert "found none" in refused(capsys, *other, "--start", tmp_path)

@@ -117,6 +117,10 @@ def train(
     ] = None,
     voices: Voices = 0,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps of the whole run.")] = 2000,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", help="Checkpoint whose weights a new run begins with; random ones if not given."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
     elastic: Annotated[
         bool,
@@ -153,7 +157,7 @@ def train(
     quiet_libraries()
     from workbench.unified.data.mixture import Mixture
     from workbench.unified.tokenizers.bundle import Tokenizers
-    from workbench.unified.train.loop import Plan
+    from workbench.unified.train.loop import Plan, digest_of
     from workbench.unified.train.loop import train as run
     from workbench.unified.train.recipe import Elastic, Recipe
 
@@ -161,13 +165,16 @@ def train(
     bundle = Tokenizers.load(tokenizers)
     recipe = Recipe(
         seed=seed,
+        start="" if start is None else digest_of(start),
         voices=voices,
         model=_object(model_config),
         learning_rate=learning_rate,
         bf16=bf16,
         elastic=Elastic() if elastic else None,
     ).with_batch(batch)
-    plan = Plan(steps=steps, resume=resume, capture_every=capture_every, save_minutes=save_minutes, device=device)
+    plan = Plan(
+        steps=steps, resume=resume, capture_every=capture_every, save_minutes=save_minutes, device=device, start=start
+    )
     data = Mixture(bundle, data_root, seed, cache=out / "cache", folders=tuple(folders or ()), voices=voices)
     model = run(data, bundle, out, recipe, plan, progress=not as_json)
     output.say(f"{model}: the trained model")

@@ -7,6 +7,7 @@ checkpoint. Under ``torchrun`` every process draws its own samples, and the firs
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import inspect
 import time
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from workbench.training.processes import Place, process_group
 from workbench.training.writer import RunWriter
 from workbench.unified.balance import update_bias
 from workbench.unified.batch import Noise, make_batch, to_device
-from workbench.unified.checkpoint import export
+from workbench.unified.checkpoint import export, load_checkpoint
 from workbench.unified.config import UnifiedConfig
 from workbench.unified.losses import TaskBalance, task_means
 from workbench.unified.model import UnifiedForCausalLM
@@ -49,6 +50,7 @@ class Plan:
     capture_every: int = 0  # steps between captures of the evaluation batch, 0 for none
     stop_after: int | None = None  # leave after this many steps in all, as a kill would
     device: str = "auto"
+    start: Path | None = None  # checkpoint whose weights a new run begins with; `Recipe.start` is its digest
 
 
 def train(
@@ -85,6 +87,8 @@ def _train(
 ) -> Path:
     done = resumable(data, out, recipe, plan)
     model = new_model(recipe, tokenizers).train()
+    if done is None and plan.start is not None:
+        begin_with(model, plan.start, tokenizers)
     model.to(torch.device(place.device))
     optimizer = new_optimizer(model, recipe)
     balance = TaskBalance(recipe.loss_decay)
@@ -237,6 +241,36 @@ def new_model(recipe: Recipe, tokenizers: Tokenizers) -> UnifiedForCausalLM:
     """The untrained model of a recipe; equal seeds give equal weights."""
     torch.manual_seed(recipe.seed)
     return UnifiedForCausalLM(UnifiedConfig(**{**tokenizers.facts(), **recipe.model}))
+
+
+def begin_with(model: UnifiedForCausalLM, folder: Path, tokenizers: Tokenizers) -> None:
+    """Give a new model the weights and balancing biases of a checkpoint of the same sizes and tokenizers.
+
+    Raises:
+        UnifiedError: no checkpoint, or one of other sizes or tokenizers.
+    """
+    trained, theirs = load_checkpoint(folder)
+    if theirs.fingerprint() != tokenizers.fingerprint():
+        raise UnifiedError(f"Expected the tokenizers of '{folder}', but others came: give its folder tokenizers/.")
+    try:
+        model.load_state_dict(trained.state_dict())
+    except RuntimeError as fault:
+        raise UnifiedError(
+            f"Expected a model of the sizes of '{folder}' to begin with, but this one has others: give the same --model-config."
+        ) from fault
+
+
+def digest_of(folder: Path) -> str:
+    """Sixteen hexadecimal digits of a checkpoint's weights.
+
+    Raises:
+        UnifiedError: there are none.
+    """
+    try:
+        with (folder / "model.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as fault:
+        raise UnifiedError(f"Expected a checkpoint in '{folder}' to begin with, found none: check the path.") from fault
 
 
 def new_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -65,6 +65,7 @@ class Recipe:
     """
 
     seed: int = 0
+    start: str = ""  # digest of the weights that the run began with, empty for random ones
     voices: int = 0  # further voices that espeak-ng makes of the spoken digits
     model: dict[str, Any] = field(default_factory=dict)
     phases: tuple[Phase, ...] = PHASES  # which tasks are trained when; the last ends with the run
