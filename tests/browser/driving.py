@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,20 @@ def press(page: Any, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).first.click()
     page.wait_for_timeout(200)
     settle(page)
+
+
+def press_until(page: Any, name: str, text: str) -> None:
+    """Press a button until a text is seen, on a page that moves all the while; again where the press was lost."""
+    from playwright.sync_api import Error
+
+    button = page.get_by_role("button", name=name, exact=True).first
+    for patience in TRIES:
+        with suppress(Error):  # the button went while it was pressed
+            button.click(timeout=patience)
+        with suppress(Error):
+            page.get_by_text(text).first.wait_for(timeout=patience)
+            return
+    raise AssertionError(f"“{text}” is not seen when {name} is pressed")
 
 
 def tab(page: Any, name: str) -> None:

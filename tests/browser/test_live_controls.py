@@ -17,6 +17,7 @@ from tests.browser.driving import (
     fill,
     number,
     press,
+    press_until,
     slide,
     switch,
     wait_for_chart,
@@ -73,8 +74,7 @@ def test_held_stepped_replayed_and_kept(chromium: Any, url: str) -> None:
     # It plays, and is paused: the longest run that the model holds, so that it does not end first.
     page.get_by_role("button", name="Play", exact=True).click()
     page.locator(f".strip .tok >> nth={held + 3}").wait_for()
-    page.get_by_role("button", name="Pause", exact=True).click()
-    page.get_by_text("Paused ·").first.wait_for()
+    press_until(page, "Pause", "Paused ·")
     settle(page)
     held = shown(page)
     page.wait_for_timeout(1_500)
