@@ -20,7 +20,12 @@ from workbench.extract.engines import EngineSpec
 
 _P = "extract.shots."
 DRAFT, RANGE, FAULT, AT = f"{_P}draft", f"{_P}range", f"{_P}fault", f"{_P}at"
-LIVE, FIRST, ORDERED = f"{_P}live", f"{_P}first", f"{_P}ordered"
+LIVE, FIRST, ORDERED, NAMES = f"{_P}live", f"{_P}first", f"{_P}ordered", f"{_P}names"
+NAMED: dict[str, bool | None] = {
+    "As its weights do best": None,
+    "Under their names": False,
+    "As <type1>, <type2> …": True,
+}
 LONGEST = 5000  # characters of an example written here
 NEW = "a new type"
 
@@ -42,6 +47,11 @@ def is_live(spec: EngineSpec) -> bool:
 def keeps_order() -> bool:
     """Whether demonstrations are to be shown in the order of the list."""
     return bool(st.session_state.get(ORDERED, True))
+
+
+def anonymous_types() -> bool | None:
+    """Whether types are shown without their names; None: as the weights say."""
+    return NAMED.get(str(st.session_state.get(NAMES)))
 
 
 def show_demonstrations(schema: Schema | None, spec: EngineSpec) -> None:
@@ -68,6 +78,11 @@ def show_demonstrations(schema: Schema | None, spec: EngineSpec) -> None:
             st.session_state.setdefault(ORDERED, True)
             row.toggle(
                 "Show them in this order", key=ORDERED, help="Off: the engine shuffles them, then takes one of each type in turn, as in its evaluation."
+            )  # fmt: skip
+        if spec.anonymous:
+            row.selectbox(
+                "Types in the prompt", list(NAMED), key=NAMES, width=230,
+                help="Under their names the model is told what a type is called. As <type1>, <type2> … the examples alone say what is meant.",
             )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.extract_demonstrations import keeps_order
+from pages.parts.extract_demonstrations import anonymous_types, keeps_order
 from pages.parts.extract_job import Which
 from pages.parts.words import plain
 from workbench.extract.engines import EngineSpec
@@ -47,4 +47,5 @@ def choose_engine(known: dict[str, EngineSpec]) -> tuple[Which, Which | None, st
     missing = spec.missing(model) or ("" if second == NONE else known[second].missing(weights))
     beside = None if second == NONE else Which(second, weights or None)
     ordered = spec.ordered and keeps_order()
-    return Which(name, model or None, device or "auto", ordered), beside, missing
+    anonymous = anonymous_types() if spec.anonymous else None
+    return Which(name, model or None, device or "auto", ordered, anonymous), beside, missing

@@ -39,12 +39,13 @@ KEPT_ROWS = 200  # results of a batch that the page shows
 
 @dataclass(frozen=True)
 class Which:
-    """An engine with its weights (None: its own) and device; `ordered`: it shows demonstrations in the order given."""
+    """An engine with its weights (None: its own) and device; `ordered`: it shows demonstrations in the order given; `anonymous`: types without their names, None: as its weights say."""
 
     engine: str
     model: str | None = None
     device: str = "auto"
     ordered: bool = False
+    anonymous: bool | None = None
 
 
 class Engines:
@@ -66,6 +67,8 @@ class Engines:
                 options: dict[str, Any] = {} if which.device == "auto" else {"device": which.device}
                 if which.ordered:
                     options["ordered"] = True
+                if which.anonymous is not None:
+                    options["anonymous"] = which.anonymous
                 self._loaded[which] = load_engine(which.engine, which.model, **options)
             self._loaded.move_to_end(which)
             return self._loaded[which]

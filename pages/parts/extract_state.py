@@ -30,6 +30,7 @@ HELD = (
     "shots.first",
     "shots.live",
     "shots.ordered",
+    "shots.names",
 )
 
 

@@ -147,7 +147,7 @@ def test_order_and_number_reach_the_engine(dashboard: Dashboard, copies: None, w
     assert app.session_state[SHOTS] == [] and not app.exception
 
 
-def test_an_engine_that_would_choose_an_order_is_told_to_keep_it(
+def test_an_engine_that_would_choose_order_and_names_is_told_which(
     dashboard: Dashboard, copies: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import copy_engine
@@ -158,11 +158,16 @@ def test_an_engine_that_would_choose_an_order_is_told_to_keep_it(
         asked.append(options)
         return copy_engine.load(model)
 
-    monkeypatch.setattr(copy_engine, "SPEC", replace(copy_engine.SPEC, load=load, ordered=True))
+    monkeypatch.setattr(copy_engine, "SPEC", replace(copy_engine.SPEC, load=load, ordered=True, anonymous=True))
     app = run(in_schema(opened(dashboard), "person", "city"))
     app.toggle(key=f"{K}ordered").set_value(False).run()
     run(app)
     assert asked == [{"ordered": True}, {}]
+    app.selectbox(key=f"{K}names").set_value("As <type1>, <type2> …").run()
+    app = run(app)
+    app.selectbox(key=f"{K}names").set_value("Under their names").run()
+    run(app)
+    assert asked[2:] == [{"anonymous": True}, {"anonymous": False}]
 
 
 def test_live_reads_again_at_every_change(dashboard: Dashboard, copies: None) -> None:

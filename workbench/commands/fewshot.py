@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,13 @@ import typer
 
 from workbench.commands.extract import BatchOption, DeviceOption, ModelOption, ThresholdOption
 from workbench.commands.output import JsonOption, Output, quiet_libraries, stop_on_interrupt
+
+
+class Names(StrEnum):
+    """How types stand in a prompt."""
+
+    OWN = "own"
+    ANONYMOUS = "anonymous"
 
 
 def fewshot(
@@ -41,6 +49,14 @@ def fewshot(
         int,
         typer.Option(min=1, help="Orders of the demonstrations, tried on the first support set of each set."),
     ] = 1,
+    naming: Annotated[
+        Names | None,
+        typer.Option(
+            "--names",
+            help="How types stand in a prompt with demonstrations: own, or anonymous as in the paper. Default: whichever the weights say did better.",
+            show_default=False,
+        ),
+    ] = None,
     tuned: Annotated[
         str | None,
         typer.Option(
@@ -105,7 +121,8 @@ def fewshot(
     output = Output(as_json)
     found = open_sets(data, [name for each in sets or () for name in each.split(",")])
     others = beside_seeds or seeds
-    methods = [Method(engine, model, how_by_default(engine), seeds, orders)]
+    anonymous = None if naming is None else naming == Names.ANONYMOUS
+    methods = [Method(engine, model, how_by_default(engine), seeds, orders, anonymous)]
     if tuned is not None:
         methods.append(Method(engine, tuned, "fine-tuned", others))
     if zero_shot and not beside:
@@ -129,7 +146,7 @@ def fewshot(
         output.note(f"Stopped with {left:,} episodes not done; {kept}.")
     output.result(
         {
-            **main["sets"], "engine": engine, "model": model, "shots": shots, "seeds": seeds, "limit": limit, "sample_seed": sample_seed,
+            **main["sets"], "engine": engine, "model": model, "names": None if naming is None else naming.value, "shots": shots, "seeds": seeds, "limit": limit, "sample_seed": sample_seed,
             "stopped_early": bool(left), "std": "of the population, over support sets", "out": None if out is None else str(out),
             "comparisons": {name: {**result, "main_above": against(main, result)} for name, result in results.items() if result is not main}, "tuning": protocol.tuning.to_json(),
             "published": [

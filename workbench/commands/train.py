@@ -142,7 +142,7 @@ def train(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     from workbench.extract.engines import shipped_or
-    from workbench.extract.usm.train.loop import Length
+    from workbench.extract.loop import Length
 
     encoder = shipped_or(encoder)
     length = Length(steps=steps, minutes=minutes, save_minutes=save_minutes)

@@ -101,6 +101,7 @@ class EngineSpec:
         named: whether weights have to be named, since none are shipped and none are its own.
         demonstrations: whether it learns from examples in context.
         ordered: whether its loader takes ordered=True, to show the demonstrations in the order given where it would choose one of its own.
+        anonymous: whether its loader takes anonymous=True or False, to show types as `<type1>` … or under their own names in a prompt with demonstrations.
         evidence: which parts of `Evidence` it gives, of links, attention, steps, experts.
         kinds: what it finds, of entities, relations, events.
     """
@@ -117,6 +118,7 @@ class EngineSpec:
     named: bool = False
     demonstrations: bool = False
     ordered: bool = False
+    anonymous: bool = False
     evidence: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ("entities", "relations", "events")
 
@@ -176,6 +178,7 @@ BUILT_IN: tuple[EngineSpec, ...] = (
         default_model="metaner-mini",
         demonstrations=True,
         ordered=True,
+        anonymous=True,
         evidence=("steps", "attention"),
         kinds=("entities",),
     ),

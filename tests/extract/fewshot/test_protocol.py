@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,29 @@ def test_weights_that_changed_are_other_weights(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("12")
     assert before and weights_mark(str(tmp_path)) != before
     assert weights_mark("hub/name") == weights_mark(None) == ""
+
+
+def test_names_of_types_are_an_option_of_the_engine_and_part_of_the_key(
+    few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import copy_engine
+
+    asked: list[dict[str, Any]] = []
+
+    def load(model: str | None = None, **options: Any) -> Any:
+        asked.append(options)
+        return copy_engine.load(model)
+
+    with pytest.raises(EngineError, match="leave --names out"):
+        run([Method("copies", seeds=1, anonymous=True)], open_sets(few, ["places"]), Protocol(1))
+    monkeypatch.setattr(copy_engine, "SPEC", replace(copy_engine.SPEC, load=load, anonymous=True))
+    kept = Store()
+    for anonymous in (None, True, False, True):
+        method = Method("copies", seeds=1, anonymous=anonymous)
+        found = run([method], open_sets(few, ["places"]), Protocol(1), kept)
+        assert found[method.name]["episodes_done"] == 1
+    assert asked == [{}, {"anonymous": True}, {"anonymous": False}], "the second time it was kept"
+    assert len(kept) == 3
 
 
 def test_what_cannot_be_done_is_refused_before_anything_runs(few: Path) -> None:

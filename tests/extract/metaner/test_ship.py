@@ -13,6 +13,7 @@ from tests.extract.metaner.conftest import documents
 from tests.extract.metaner.test_train import drawn
 from tests.extract.seq2seq.conftest import tiny_copy
 from workbench.extract.errors import EngineError
+from workbench.extract.loop import Length
 from workbench.extract.metaner.engine import MetaNerEngine
 from workbench.extract.metaner.ship import main, ship
 from workbench.extract.metaner.tokens import MetaTokens
@@ -22,7 +23,6 @@ from workbench.extract.seq2seq.loop import Recipe, train
 from workbench.extract.seq2seq.stream import Stream
 from workbench.extract.seq2seq.weights import WEIGHTS, save_copy_model
 from workbench.extract.storage import read_tensors
-from workbench.extract.usm.train.loop import Length
 
 Made = tuple[Any, Any, MetaTokens]
 SCHEMA = {"entities": ["person", "city"]}

@@ -7,6 +7,8 @@ import pytest
 from tests.extract.shipped import check_size_and_storage
 from workbench.extract import load_engine
 from workbench.extract.engines import CHECKPOINTS
+from workbench.extract.metaner.engine import MetaNerEngine
+from workbench.extract.metaner.naming import DEVELOPMENT, WAYS, best_way
 from workbench.extract.metaner.train.sets import usable
 from workbench.extract.records import Document, Span
 
@@ -38,15 +40,23 @@ def test_the_card_names_every_set_and_what_was_kept_away() -> None:
     assert "research" in (FOLDER / "LICENSE").read_text(encoding="utf-8")
 
 
-def test_examples_make_an_extractor() -> None:
-    """Types that two sentences show are found in a third, under whatever name."""
+@pytest.mark.parametrize(("person", "place", "anonymous"), [("person", "city", False), ("blue", "green", True)])
+def test_examples_make_an_extractor(person: str, place: str, anonymous: bool) -> None:
+    """Types that two sentences show are found in a third: by their names, or where names say nothing."""
     shots = [
-        marked("Marie Curie moved from Warsaw to Paris in 1891.", blue=("Marie Curie",), green=("Warsaw", "Paris")),
-        marked("In Berlin, Albert Einstein taught until 1933.", blue=("Albert Einstein",), green=("Berlin",)),
-    ]
-    engine = load_engine("metaner", device="cpu")
+        marked("Marie Curie moved from Warsaw to Paris in 1891.", **{person: ("Marie Curie",), place: ("Warsaw", "Paris")}),
+        marked("In Berlin, Albert Einstein taught until 1933.", **{person: ("Albert Einstein",), place: ("Berlin",)}),
+    ]  # fmt: skip
+    engine = load_engine("metaner", device="cpu", anonymous=anonymous)
     texts = ["Niels Bohr worked in Copenhagen and later in Princeton.", "Isaac Newton was born in Woolsthorpe."]
-    found = engine.extract(texts, {"entities": ["blue", "green"]}, demonstrations=shots)
+    found = engine.extract(texts, {"entities": [person, place]}, demonstrations=shots)
     named = [{(s.type, text[s.start : s.end]) for s in out.entities or ()} for text, out in zip(texts, found, strict=True)]  # fmt: skip
-    assert {("blue", "Niels Bohr"), ("green", "Copenhagen")} <= named[0]
-    assert {("blue", "Isaac Newton"), ("green", "Woolsthorpe")} <= named[1]
+    assert {(person, "Niels Bohr"), (place, "Copenhagen")} <= named[0]
+    assert {(person, "Isaac Newton"), (place, "Woolsthorpe")} <= named[1]
+
+
+def test_it_names_types_as_did_better_on_development_parts() -> None:
+    """The way that its configuration measured best is the one it takes."""
+    engine = MetaNerEngine.load(str(FOLDER), "cpu")
+    assert set(engine.learnt["naming"]) == set(DEVELOPMENT)
+    assert engine.shape.anonymous == WAYS[best_way(engine.learnt["naming"])]

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from tests.extract.metaner.conftest import documents
 from workbench.extract.errors import EngineError
+from workbench.extract.loop import Length
 from workbench.extract.metaner.tokens import MetaTokens
 from workbench.extract.metaner.train.episodes import Episode, Episodes, Sampling, Writer
 from workbench.extract.metaner.train.hidden import HiddenWords
@@ -30,7 +31,6 @@ from workbench.extract.seq2seq.pretrain import OpenText
 from workbench.extract.seq2seq.stream import Stream
 from workbench.extract.seq2seq.tokens import encode_plain
 from workbench.extract.seq2seq.weights import load_copy_model, save_copy_model
-from workbench.extract.usm.train.loop import Length
 from workbench.extract.usm.train.sources import PLANS, Plan, Source
 
 Made = tuple[Any, Any, MetaTokens]
@@ -298,7 +298,7 @@ from safetensors.torch import save_file
 from tests.extract.metaner.test_train import parallel
 from workbench.extract.seq2seq.loop import train
 from workbench.extract.seq2seq.weights import load_copy_model
-from workbench.extract.usm.train.loop import Length
+from workbench.extract.loop import Length
 from workbench.training.processes import process_group
 
 model, tokenizer = load_copy_model(Path(sys.argv[1]))

@@ -14,6 +14,7 @@ from tests.extract.seq2seq.conftest import tiny_copy
 from tests.extract.uie.test_constraint import tiny_t5
 from tests.extract.usm.test_train import documents
 from workbench.extract.errors import EngineError, ExtractError
+from workbench.extract.loop import Length
 from workbench.extract.records import Document, Event, Span
 from workbench.extract.schema import Schema
 from workbench.extract.seq2seq.batch import make_batch
@@ -30,7 +31,6 @@ from workbench.extract.uie.train.objectives import OBJECTIVES, Objectives, corru
 from workbench.extract.uie.train.run import build_stream
 from workbench.extract.uie.train.sampling import Sampler, Sampling
 from workbench.extract.uie.tune import Part, curves_of, f1, fit, read_every_way
-from workbench.extract.usm.train.loop import Length
 from workbench.extract.usm.train.sources import Plan, Source, make_source
 
 

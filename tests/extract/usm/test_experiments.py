@@ -114,7 +114,8 @@ def test_every_arm_leaves_one_thing_out() -> None:
     assert whole.patterns > 0 and set(whole.held_out) == {"bionlp13cg", "anatem", "scierc", "casie:roles"}
     assert set(unseen.WEIGHTS) <= set(PLANS) and not set(unseen.PROXIES) & set(whole.sets)
     for name, recipe in arms.items():
-        assert len(whole.differences(recipe)) == 1, name
+        differ = [field for field, value in recipe.to_json().items() if value != whole.to_json()[field]]
+        assert len(differ) == 1, name
     assert set(unseen.FEW_TYPES) <= set(PLANS) and set(PLANS) >= OPEN
     assert set(whole.sets) - set(arms["no WordNet and free-form types"].sets) == {"semcor_wordnet", "masc_wordnet", "ufet_crowd"}  # fmt: skip
 
@@ -137,7 +138,6 @@ def test_a_set_of_which_nothing_may_be_asked_is_left_out_and_weights_are_those_o
     recipe = Recipe(sets=("bc2gm", "wnut17", "scierc"), held_out=("bionlp13cg",), weights=(("wnut17", 3.5),))
     found = {source.name: source.plan.weight for source in loop.build_mixture(recipe, tmp_path, tokenizer, 12).sources}
     assert found == {"wnut17": 3.5, "scierc": PLANS["scierc"].weight}
-    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
 def test_a_shelf_changes_nothing_but_the_time(made_sets: None, tokenizer: Any, tmp_path: Path) -> None:

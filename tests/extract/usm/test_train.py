@@ -13,16 +13,17 @@ import torch
 from tests.extract.usm.conftest import tiny_encoder
 from tests.extract.usm.test_links import DOCUMENT
 from workbench.extract.errors import EngineError, ExtractError
+from workbench.extract.loop import Length, rate_factor
 from workbench.extract.records import Document, Relation, Span
 from workbench.extract.usm.batch import special_tokens
 from workbench.extract.usm.model import UsmModel, new_model
 from workbench.extract.usm.prompt import LabelCoder
 from workbench.extract.usm.roundtrip import perfect
-from workbench.extract.usm.train.loop import Length, inventory, new_optimizer, train, train_step
+from workbench.extract.usm.train.loop import inventory, new_optimizer, train, train_step
 from workbench.extract.usm.train.mixture import Mixture
 from workbench.extract.usm.train.names import NAMES, allowed_names, banned_names, names_of, normal
 from workbench.extract.usm.train.prompts import Prompter
-from workbench.extract.usm.train.recipe import Recipe, rate_factor
+from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.run import start_model
 from workbench.extract.usm.train.sources import PLANS, Plan, Source, load_sources, make_source
 from workbench.extract.usm.tune import Part, fit, read_every_way
@@ -177,6 +178,11 @@ def test_a_batch_follows_from_seed_and_step(tokenizer: Any, source: Source, mixt
             assert torch.equal(one, other)
     other_seed = Mixture([source], mixture.prompter, 4, 1, special_tokens(tokenizer))
     assert any(not torch.equal(mixture.batch(n).batch.ids, other_seed.batch(n).batch.ids) for n in range(5))
+    beside = Mixture([source], mixture.prompter, 4, mixture.seed, mixture.special)
+    beside.rank = 1
+    assert any(not torch.equal(mixture.batch(n).batch.ids, beside.batch(n).batch.ids) for n in range(5)), (
+        "processes draw apart"
+    )
 
 
 def tiny(tokenizer: Any) -> UsmModel:
@@ -225,8 +231,8 @@ def test_frozen_embeddings_stay_and_the_rate_warms_up_and_falls(tokenizer: Any, 
     optimizer = new_optimizer(model, recipe)
     train_step(model, optimizer, mixture, recipe, 3, 0.1)
     assert torch.equal(before, model.encoder.get_input_embeddings().weight)
-    assert [rate_factor(recipe, step, 0.0) for step in (0, 4, 9)] == pytest.approx([0.2, 1.0, 1.0])
-    assert rate_factor(recipe, 50, 0.75) == pytest.approx(0.25)
+    assert [rate_factor(recipe.warmup, step, 0.0) for step in (0, 4, 9)] == pytest.approx([0.2, 1.0, 1.0])
+    assert rate_factor(recipe.warmup, 50, 0.75) == pytest.approx(0.25)
     assert Length(steps=10, minutes=1).done(2, 45.0) == pytest.approx(0.75), "whichever of steps and minutes is further"
 
 

@@ -33,6 +33,7 @@ class Method:
     Attributes:
         engine: name. model: weights, or None for its own.
         how: "in context" (as demonstrations), "fine-tuned" (on them, then asked without any) or "zero-shot" (names of types only).
+        anonymous: for an engine that can: types as `<type1>` … or under their own names; None: as its weights say.
         seeds: support sets at most, the first ones. orders: orders of the demonstrations of the first support set; 1: as in the file.
     """
 
@@ -41,11 +42,13 @@ class Method:
     how: How = IN_CONTEXT
     seeds: int = 10
     orders: int = 1
+    anonymous: bool | None = None
 
     @property
     def name(self) -> str:
         """What it is called in results."""
-        return f"{self.engine}{f' {self.model}' if self.model else ''}, {self.how}"
+        named = "" if self.anonymous is None else f", types {'anonymous' if self.anonymous else 'by name'}"
+        return f"{self.engine}{f' {self.model}' if self.model else ''}, {self.how}{named}"
 
     def check(self) -> None:
         """Refuse what cannot be done before anything is run.
@@ -62,6 +65,8 @@ class Method:
             raise EngineError(
                 f"{spec.title} does not learn from examples in context: have it fine-tuned on them, or ask it without."
             )
+        if self.anonymous is not None and not spec.anonymous:
+            raise EngineError(f"{spec.title} has one way to name types in its prompts: leave --names out.")
         if self.how == TUNED and not can_tune(self.engine):
             raise EngineError(f"{spec.title} cannot be fine-tuned on examples here: leave it out.")
 
@@ -180,9 +185,10 @@ def run(
                 if watch.stopped():
                     break
                 if engine is None:
-                    engine = load_engine(
-                        method.engine, method.model, **({} if device == "auto" else {"device": device})
-                    )
+                    options: dict[str, Any] = {} if device == "auto" else {"device": device}
+                    if method.anonymous is not None:
+                        options["anonymous"] = method.anonymous
+                    engine = load_engine(method.engine, method.model, **options)
                 value = one(engine, cell, protocol, watch)
                 if value is None:
                     break
@@ -203,6 +209,7 @@ def key_of(cell: Cell, protocol: Protocol) -> dict[str, Any]:
         "shots": None if cell.seed is None else protocol.shots, "seed": cell.seed, "order": cell.order, "limit": protocol.limit,
         "sample_seed": protocol.sample_seed if protocol.limit is not None else None, "threshold": protocol.threshold,
         "tuning": protocol.tuning.to_json() if method.how == TUNED else None,
+        **({} if method.anonymous is None else {"anonymous": method.anonymous}),
     }  # fmt: skip
 
 

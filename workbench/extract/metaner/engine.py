@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -51,7 +52,7 @@ class MetaNerEngine:
     Args:
         model, tokenizer: a copying model or any encoder-decoder of transformers with MetaNER's tokens.
         source: what was loaded, for people.
-        anonymous: types stand under `<type1>` …; None: as the model was trained.
+        anonymous: types stand under `<type1>` … in a prompt with demonstrations, else under their names; None: whichever its configuration says did better.
         constrained: write tokens of the source and structure only, in whole entries where the model copies; off is the original's free decoding.
         ordered: keep the demonstrations in the order given.
     """
@@ -118,6 +119,12 @@ class MetaNerEngine:
                     f"'{folder / LEARNT}' cannot be read ({reason(fault)}): get the whole folder again."
                 ) from None
         return cls(net, tokenizer, folder.name if folder.is_dir() else model, anonymous, constrained, ordered, learnt)
+
+    def named(self, anonymous: bool) -> MetaNerEngine:
+        """The same model with types under `<type1>` … or under their own names."""
+        made = copy.copy(self)
+        made.shape = replace(self.shape, anonymous=anonymous)
+        return made
 
     def prompts(self, schema: Schema | Mapping[str, Any], demonstrations: Sequence[Document] = ()) -> Prompts:
         """What is asked under a schema with some demonstrations.

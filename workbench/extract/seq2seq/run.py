@@ -9,13 +9,13 @@ import torch
 
 from workbench.extract.errors import EngineError
 from workbench.extract.formats.sets import load_data
+from workbench.extract.loop import Length
 from workbench.extract.seq2seq.loop import Recipe, train
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.pretrain import Tasks, read_open_texts, stretches
 from workbench.extract.seq2seq.start import save_model, start_model
 from workbench.extract.seq2seq.stream import Stream
 from workbench.extract.seq2seq.tokens import SelTokens
-from workbench.extract.usm.train.loop import Length
 from workbench.extract.usm.train.sources import PLANS
 
 LEAST_TEXT = 16  # pieces

@@ -26,14 +26,14 @@ from workbench.capture.errors import WorkbenchError
 from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate import evaluate
 from workbench.extract.formats.sets import load_data
+from workbench.extract.loop import MODEL, Length
 from workbench.extract.records import Document
-from workbench.extract.seq2seq.loop import MODEL, Recipe
+from workbench.extract.seq2seq.loop import Recipe
 from workbench.extract.state import STATE, read_state
 from workbench.extract.uie.engine import UieEngine
 from workbench.extract.uie.train.run import WINDOW, start_training, train_on
 from workbench.extract.uie.tune import development_parts, fit
 from workbench.extract.usm.experiments import METRICS, RESULT, table
-from workbench.extract.usm.train.loop import Length
 from workbench.extract.usm.train.sources import PLANS, Source, make_source
 from workbench.extract.usm.tune import measured_schema, with_development
 

@@ -13,12 +13,12 @@ from typing import Any
 from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate import evaluate
 from workbench.extract.formats.sets import load_data
+from workbench.extract.loop import Length, as_json
+from workbench.extract.state import read_state
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.reading import Reading
-from workbench.extract.usm.train.loop import Length
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.run import run
-from workbench.extract.usm.train.state import read_progress
 from workbench.extract.usm.tune import measured_schema
 from workbench.training.format import METRICS_FILE, RUN_FILE
 
@@ -91,8 +91,9 @@ def trained_and_measured(
     Raises:
         ExtractError: the folder holds a result of other options.
     """
-    settings = {"start": Path(start).name, "recipe": recipe.to_json(), "steps": length.steps, "minutes": length.minutes}
-    settings = json.loads(json.dumps(settings))
+    settings = as_json(
+        {"start": Path(start).name, "recipe": recipe.to_json(), "steps": length.steps, "minutes": length.minutes}
+    )
     path = folder / RESULT
     if path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -102,23 +103,23 @@ def trained_and_measured(
             )
         say(f"{folder.name}: kept from before")
         return kept
-    begun = read_progress(folder)
+    begun = read_state(folder)
     if begun is None:  # a run that ended before its first state left a log of nothing that could be gone on with
         for name in (RUN_FILE, METRICS_FILE):
             (folder / name).unlink(missing_ok=True)
-    say(f"{folder.name}: training" if begun is None else f"{folder.name}: going on at step {begun.step}")
+    say(f"{folder.name}: training" if begun is None else f"{folder.name}: going on at step {begun['step']}")
     made = run(
         start, root, folder, recipe, length, device=device, resume=begun is not None, progress=False,
         development=development, learn=learn, shelf=shelf,
     )  # fmt: skip
     say(f"{folder.name}: measuring")
     engine = UsmEngine.load(str(made), device)
-    progress = read_progress(folder)
-    assert progress is not None  # the run has just written it
+    ended = read_state(folder)
+    assert ended is not None  # the run has just written it
     result = {
         "settings": settings,
-        "steps": progress.step,
-        "seconds": round(progress.seconds, 1),
+        "steps": ended["step"],
+        "seconds": round(ended["seconds"], 1),
         "parameters": sum(parameter.numel() for parameter in engine.usm.parameters()),
         "reading": {
             "mode": engine.reading.mode,

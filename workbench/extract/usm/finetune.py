@@ -18,9 +18,9 @@ from typing import Any
 from workbench.capture.errors import WorkbenchError
 from workbench.extract.engines import shipped_or
 from workbench.extract.evaluate.published import PUBLISHED, published
+from workbench.extract.loop import Length
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.experiments import figures, percent, table, trained_and_measured
-from workbench.extract.usm.train.loop import Length
 from workbench.extract.usm.train.recipe import Recipe
 
 MEASURED = ("entity", "relation")

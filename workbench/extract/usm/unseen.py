@@ -23,10 +23,11 @@ from typing import Any
 from workbench.capture.errors import WorkbenchError
 from workbench.extract.formats import schema_of
 from workbench.extract.formats.sets import load_data
+from workbench.extract.loop import Length
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.experiments import figures, percent, table, trained_and_measured
 from workbench.extract.usm.reading import Reading
-from workbench.extract.usm.train.loop import Length, inventory, types_of_held_out
+from workbench.extract.usm.train.loop import inventory, types_of_held_out
 from workbench.extract.usm.train.names import allowed_names, banned_names, names_of, normal
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import PLANS, load_sources

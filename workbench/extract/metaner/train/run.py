@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
+from workbench.extract.loop import MODEL, Length
 from workbench.extract.metaner.tokens import LEARNT, prepare
 from workbench.extract.metaner.train.episodes import Episodes, Sampling, Writer
 from workbench.extract.metaner.train.hidden import HiddenWords
 from workbench.extract.metaner.train.meta import WEIGHT, MetaLoss
 from workbench.extract.metaner.train.sets import load_shots, touched, usable
 from workbench.extract.metaner.wire import Wire
-from workbench.extract.seq2seq.loop import MODEL, Recipe, train
+from workbench.extract.seq2seq.loop import Recipe, train
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.pretrain import OpenText, read_open_texts, stretches
 from workbench.extract.seq2seq.start import save_model, start_model
 from workbench.extract.seq2seq.stream import Maker, Stream
-from workbench.extract.usm.train.loop import Length
 from workbench.training.processes import Place, process_group
 
 CYCLE = ("in context", "plain") * 4 + ("hidden in context", "hidden plain")  # MetaNER, pretrain.py

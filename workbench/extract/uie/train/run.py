@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from workbench.extract.errors import ExtractError
-from workbench.extract.seq2seq.loop import MODEL, Recipe, train
+from workbench.extract.loop import MODEL, Length
+from workbench.extract.seq2seq.loop import Recipe, train
 from workbench.extract.seq2seq.lora import with_lora
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.start import save_model, start_model
@@ -19,7 +20,7 @@ from workbench.extract.seq2seq.tokens import SelTokens
 from workbench.extract.uie.ssi import LabelIds
 from workbench.extract.uie.train.objectives import OBJECTIVES, Objectives
 from workbench.extract.uie.train.sampling import Sampler, Sampling
-from workbench.extract.usm.train.loop import Length, inventory
+from workbench.extract.usm.train.loop import inventory
 from workbench.extract.usm.train.names import banned_names
 from workbench.extract.usm.train.sources import PLANS, Source, load_sources
 

@@ -1,20 +1,15 @@
-"""The training loop of USM: one command, resumable, with a log that the Training page follows.
-
-A run's folder: `run.json` and `metrics.jsonl` (docs/training_log.md), `state/` to resume, `model/` the last exported checkpoint.
-"""
+"""Training of USM: its data, the losses of a step, what is learnt; the loop itself is `workbench.extract.loop`."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from workbench.extract.errors import ExtractError
+from workbench.extract.loop import Identity, Length, as_json, descend, new_adamw, rate_factor, run_steps, set_rate
 from workbench.extract.usm.batch import special_tokens
 from workbench.extract.usm.loss import link_loss
 from workbench.extract.usm.model import UsmModel
@@ -22,35 +17,13 @@ from workbench.extract.usm.prompt import LabelCoder
 from workbench.extract.usm.train.mixture import Mixture
 from workbench.extract.usm.train.names import allowed_names, banned_names, without_names
 from workbench.extract.usm.train.prompts import Prompter
-from workbench.extract.usm.train.recipe import Recipe, rate_factor
+from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import Source, definitions, load_sources
-from workbench.extract.usm.train.state import Progress, load_state, read_progress, save_state
 from workbench.extract.usm.weights import save_model
-from workbench.models.device import arithmetic, autocast
-from workbench.training.writer import RunWriter
+from workbench.models.device import autocast
+from workbench.training.processes import Place
 
-MODEL = "model"
 ROLES = ":roles"  # behind a set that is kept out: its roles alone are, the rest is learnt from
-
-
-@dataclass(frozen=True)
-class Length:
-    """How far a run goes and how often it writes.
-
-    Attributes:
-        steps: optimiser steps of the whole run. minutes: training time of the whole run; the rate then falls with time. The run ends at
-            whichever comes first. save_minutes: between states. stop_after: leave after so many steps in all, as a kill would.
-    """
-
-    steps: int = 5000
-    minutes: float | None = None
-    save_minutes: float = 4.0
-    stop_after: int | None = None
-
-    def done(self, step: int, seconds: float) -> float:
-        """Share of the run that lies behind."""
-        share = step / self.steps
-        return min(1.0, share if self.minutes is None else max(share, seconds / (60 * self.minutes)))
 
 
 def build_mixture(
@@ -126,25 +99,7 @@ def new_optimizer(model: UsmModel, recipe: Recipe) -> torch.optim.Optimizer:
             part.p = recipe.dropout
     if recipe.freeze_embeddings:
         model.encoder.get_input_embeddings().weight.requires_grad_(False)
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault((name.startswith("encoder."), parameter.ndim > 1 and "embed" not in name), []).append(
-                parameter
-            )
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": 0.0,
-                "peak": recipe.encoder_rate if encoder else recipe.head_rate,
-                "weight_decay": recipe.weight_decay if decays else 0.0,
-            }
-            for (encoder, decays), parameters in groups.items()
-        ],
-        betas=(0.9, 0.98),
-        fused=True,  # one pass over the weights where foreach makes six
-    )
+    return new_adamw(model, "encoder.", recipe.encoder_rate, recipe.head_rate, recipe.weight_decay)
 
 
 def train(
@@ -158,6 +113,7 @@ def train(
     encoder: str,
     resume: bool = False,
     progress: bool = False,
+    place: Place | None = None,
 ) -> Path:
     """Train, or go on training.
 
@@ -167,6 +123,7 @@ def train(
         out: folder of the run.
         encoder: what the model started from, for the log.
         progress: draw a bar.
+        place: which of several processes this is; None: the only one.
 
     Returns:
         Folder of the exported checkpoint.
@@ -174,69 +131,32 @@ def train(
     Raises:
         ExtractError: the folder holds another run, or the recipe of the run to resume differs.
     """
-    state = resumable(out, recipe, resume)
+    place = place or Place()
+    mixture.rank = place.rank
     optimizer = new_optimizer(model, recipe)
-    if state is None:
-        state = Progress(recipe, encoder, 0, 0.0, 0, 0)
-    else:
-        load_state(out, model, optimizer)
-    writer = RunWriter.open(
-        out,
-        model={
-            "id": out.name, "family": "usm", "architecture": type(model.encoder).__name__,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()), "config": {"encoder": encoder},
-        },
-        total_steps=length.steps if length.minutes is None else None,
-        training={
-            "recipe": recipe.to_json(), "minutes": length.minutes,
-            "arithmetic": arithmetic(model.device.type, recipe.bf16),
-        },
-        resume_from=state.step if resume else None,
+    return run_steps(
+        model, optimizer, lambda step, done: train_step(model, optimizer, mixture, recipe, step, done, place), out,
+        Identity(as_json(recipe.to_json()), "usm", type(model.encoder).__name__, encoder, recipe.bf16), length,
+        lambda folder: save_model(folder, model, tokenizer), resume=resume, progress=progress, place=place,
     )  # fmt: skip
-    saved = time.monotonic()
-    model.train()
-    try:
-        with tqdm(total=length.steps, initial=state.step, disable=not progress, mininterval=5) as bar:
-            while (done := length.done(state.step, state.seconds)) < 1.0 and state.step != length.stop_after:
-                start = time.perf_counter()
-                values, tokens = train_step(model, optimizer, mixture, recipe, state.step, done)
-                spent = time.perf_counter() - start
-                state = replace(
-                    state,
-                    step=state.step + 1,
-                    seconds=state.seconds + spent,
-                    samples=state.samples + mixture.size,
-                    tokens=state.tokens + tokens,
-                )
-                bar.update(1)
-                writer.metrics(state.step, {**values, "tokens": state.tokens, "tokens_per_second": tokens / spent})
-                if time.monotonic() - saved > length.save_minutes * 60:
-                    save_state(out, state, model, optimizer)
-                    save_model(out / MODEL, model, tokenizer)
-                    saved = time.monotonic()
-        save_state(out, state, model, optimizer)
-        save_model(out / MODEL, model, tokenizer)
-    except BaseException as fault:
-        writer.stop(f"The run ended at step {state.step} by {type(fault).__name__}.", state.step)
-        raise
-    if done >= 1.0:
-        writer.finish(state.step)
-    else:
-        writer.stop("The run was told to stop before its end.", state.step)
-    return out / MODEL
 
 
 def train_step(
-    model: UsmModel, optimizer: torch.optim.Optimizer, mixture: Mixture, recipe: Recipe, step: int, done: float
+    model: UsmModel,
+    optimizer: torch.optim.Optimizer,
+    mixture: Mixture,
+    recipe: Recipe,
+    step: int,
+    done: float,
+    place: Place | None = None,
 ) -> tuple[dict[str, float], int]:
     """One optimiser step: metrics by name, and the positions computed.
 
     Args:
         step: from 0. done: share of the run that lies behind.
     """
-    factor = rate_factor(recipe, step, done)
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor
+    factor = rate_factor(recipe.warmup, step, done)
+    set_rate(optimizer, factor)
     drawn = mixture.batch(step)
     device = model.device
     torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout of this step, whether resumed or not
@@ -245,15 +165,12 @@ def train_step(
         scores = model(batch)
     losses = link_loss(scores, to_device(drawn.targets, device))
     loss = torch.stack(list(losses.values())).sum()
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.clip)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    norm = descend(model, optimizer, loss, recipe.clip, place)
     values = {
         "loss": float(loss.detach()),
         **{f"loss/{name}": float(value.detach()) for name, value in losses.items()},
         "lr": recipe.encoder_rate * factor,
-        "grad_norm": float(norm),
+        "grad_norm": norm,
     }
     return values, drawn.batch.ids.numel()
 
@@ -262,21 +179,3 @@ def to_device(found: tuple[Tensor, Tensor, Tensor], device: torch.device) -> tup
     """Targets where the model is."""
     tokens, from_label, to_label = (part.to(device) for part in found)
     return tokens, from_label, to_label
-
-
-def resumable(out: Path, recipe: Recipe, resume: bool) -> Progress | None:
-    """The progress to go on from, None for a new run; a folder that fits neither is refused."""
-    done = read_progress(out)
-    if done is None:
-        if resume:
-            raise ExtractError(f"There is no state to resume in '{out}': leave --resume out to start a run.")
-        return None
-    if not resume:
-        raise ExtractError(
-            f"'{out}' holds a run at step {done.step}: add --resume to go on with it, or name another --out."
-        )
-    if differ := done.recipe.differences(recipe):
-        raise ExtractError(
-            f"The run in '{out}' has another recipe ({', '.join(differ)} differ): give the same options."
-        )
-    return done

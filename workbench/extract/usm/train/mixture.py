@@ -37,7 +37,12 @@ class Mixture:
         size: samples a batch.
         seed: of everything that chance decides.
         special: numbers of the tokens that open a segment, end the text and pad.
+
+    Attributes:
+        rank: of this process among several: each draws its own samples.
     """
+
+    rank = 0
 
     def __init__(
         self, sources: Sequence[Source], prompter: Prompter, size: int, seed: int, special: tuple[int, int, int]
@@ -50,7 +55,7 @@ class Mixture:
 
     def samples(self, pool: int) -> list[list[tuple[str, Sample, Gold]]]:
         """The batches of a pool, each a list of (set, sample, gold)."""
-        rng = np.random.default_rng((self.seed, pool))
+        rng = np.random.default_rng((self.seed, pool, self.rank) if self.rank else (self.seed, pool))
         drawn = []
         for number in rng.choice(len(self.sources), self.size * POOL, p=self._chances):
             source = self.sources[number]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.extract.usm.train.sources import PLANS
@@ -56,23 +56,3 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @staticmethod
-    def from_json(values: dict[str, Any]) -> Recipe:
-        weights = tuple((name, weight) for name, weight in values.get("weights", ()))
-        return Recipe(
-            **{**values, "sets": tuple(values["sets"]), "held_out": tuple(values["held_out"]), "weights": weights}
-        )
-
-    def differences(self, other: Recipe) -> list[str]:
-        """Names of the fields in which two recipes differ."""
-        return [item.name for item in fields(self) if getattr(self, item.name) != getattr(other, item.name)]
-
-
-def rate_factor(recipe: Recipe, step: int, done: float) -> float:
-    """Factor on the peak rates.
-
-    Args:
-        step: from 0. done: share of the run that lies behind, in [0, 1].
-    """
-    return min(1.0, (step + 1) / max(1, recipe.warmup)) * max(0.0, 1.0 - done)

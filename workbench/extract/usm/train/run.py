@@ -8,14 +8,16 @@ from typing import Any
 
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
+from workbench.extract.loop import Length
 from workbench.extract.usm.config import UsmConfig
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.model import UsmModel, new_model
 from workbench.extract.usm.reading import Reading
-from workbench.extract.usm.train.loop import Length, build_mixture, train
+from workbench.extract.usm.train.loop import build_mixture, train
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.tune import development_parts, fit, with_development
 from workbench.extract.usm.weights import CONFIG, load_model, save_model
+from workbench.training.processes import Place, process_group
 
 
 def start_model(encoder: str, device: str, **choices: Any) -> tuple[UsmModel, Any]:
@@ -80,18 +82,41 @@ def run(
         learn: how results are read off, in place of what the development parts say.
         shelf: see `sources.load_sources`.
     """
+    with process_group(device) as place:
+        return _run(
+            encoder, root, out, recipe, length, place, resume, progress and place.first, notice if place.first else None,
+            development, learn, shelf,
+        )  # fmt: skip
+
+
+def _run(
+    encoder: str,
+    root: Path,
+    out: Path,
+    recipe: Recipe,
+    length: Length,
+    place: Place,
+    resume: bool,
+    progress: bool,
+    notice: Any,
+    development: int,
+    learn: Callable[[UsmEngine], Reading] | None,
+    shelf: dict[Any, Any] | None,
+) -> Path:
     model, tokenizer = start_model(
         encoder,
-        device,
+        place.device,
         labels_see_text=recipe.labels_see_text,
         label_vector=recipe.label_vector,
         window=max(recipe.window, UsmConfig().window),
     )
     mixture = build_mixture(recipe, root, tokenizer, model.config.max_label, notice, shelf)
     name = Path(encoder).name if Path(encoder).is_dir() else encoder
-    made = train(mixture, model, tokenizer, out, recipe, length, encoder=name, resume=resume, progress=progress)
+    made = train(
+        mixture, model, tokenizer, out, recipe, length, encoder=name, resume=resume, progress=progress, place=place
+    )
     names = with_development(name for name in recipe.sets if name not in recipe.held_out)
-    if learn is not None or (development and names):
+    if place.first and (learn is not None or (development and names)):
         engine = UsmEngine(model.eval(), tokenizer, out.name)
         if learn is None:
             reading = fit(development_parts(engine, names, root, development, recipe.seed, notice))
