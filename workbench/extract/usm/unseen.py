@@ -71,6 +71,7 @@ def recipes(base: Recipe) -> dict[str, Recipe]:
         weights=tuple(WEIGHTS.items()),
         describe=0.3,
         from_relations=0.4,
+        alike=True,
     )
 
     def without(drop: Sequence[str]) -> Recipe:
@@ -87,6 +88,8 @@ def recipes(base: Recipe) -> dict[str, Recipe]:
         "no synonyms": replace(whole, own_name=1.0),
         "no definitions": replace(whole, describe=0.0),
         "no absent labels of other domains": replace(whole, far_labels=False),
+        "weights of the shipped model": replace(whole, weights=()),
+        "links begin unlike": replace(whole, alike=False),
     }
 
 

@@ -25,7 +25,7 @@ def start_model(encoder: str, device: str, **choices: Any) -> tuple[UsmModel, An
 
     Args:
         encoder: hub id or folder of a transformers encoder, or the folder of a USM model to go on from.
-        choices: fields of UsmConfig.
+        choices: of `new_model`.
 
     Raises:
         EngineError: it cannot be loaded, or is no encoder for USM.
@@ -106,6 +106,7 @@ def _run(
     model, tokenizer = start_model(
         encoder,
         place.device,
+        alike=recipe.alike,
         labels_see_text=recipe.labels_see_text,
         label_vector=recipe.label_vector,
         window=max(recipe.window, UsmConfig().window),
