@@ -143,6 +143,34 @@ def test_whatever_is_written_is_structure_and_source(kind: str, request: pytest.
     assert said > (20 if engine.copies else -1)
 
 
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_a_type_that_no_demonstration_shows_is_never_written(made: Made, anonymous: bool) -> None:
+    """Random weights, which write every type that they may."""
+    model, tokenizer, _ = made
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith(("query", "key", "write")):
+                parameter.normal_(std=1.5)
+    engine = MetaNerEngine(model, tokenizer, anonymous=anonymous)
+    engine.most = 30
+    texts = [document(n).text for n in range(20, 40)]
+
+    def said(shown: list[Document]) -> set[str]:
+        return {span.type for found in engine.extract(texts, SCHEMA, shown) for span in found.entities or ()}
+
+    def only(*types: str) -> list[Document]:
+        return [
+            d.model_copy(update={"entities": tuple(s for s in d.entities or () if s.type in types)})
+            for d in documents(3)
+        ]
+
+    assert said(only("person", "city")) == {"person", "city"}
+    assert said(only("city")) == {"city"}
+    assert said(only()) == set(), "examples of what is not to be found"
+    assert any("No demonstration shows person, city" in n for n in engine.extract(texts[:1], SCHEMA, only())[0].notes)
+
+
 def _parts(row: list[int], mark: int) -> list[list[int]]:
     found: list[list[int]] = [[]]
     for number in row:

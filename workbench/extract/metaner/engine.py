@@ -210,7 +210,8 @@ class MetaNerEngine:
         if self.constrained:
             begins = [job.source.query for job in group]
             sources = make_sources(ids, begins, [job.query.pieces.words.tolist() for job in group], [0] * len(group))
-            entries = Entries(sources, [prompts.wire.name(name) for name in prompts.names.values()], t)
+            # under its own name a type that no demonstration shows would be written all the same, which training never asked for
+            entries = Entries(sources, [prompts.wire.name(name) for name in prompts.asked.values()], t)
         return self._decoder.write(ids, mask, shapes, self.most, entries, 1, stopped)
 
     def _plain(self, text: str) -> list[int]:

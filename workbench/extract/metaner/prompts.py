@@ -80,6 +80,9 @@ def names_of(schema: Schema, anonymous: bool) -> dict[str, str]:
 class Prompts:
     """The prompts of a schema with its demonstrations.
 
+    Attributes:
+        names: type -> its name in a prompt. asked: of the types that some demonstration shows; of all where there are none.
+
     Args:
         tokenizer, tokens: of the model. copies: whether it is a copying model. schema: what is asked for.
         demonstrations: annotated texts; none: the plain task, under the types' own names. longest: tokens of a source at most, None: no limit.
@@ -114,8 +117,10 @@ class Prompts:
             )
         self.window = min(self.shape.window, self.room if not self.shots else max(LEAST_ROOM, self.room // 2))
         self._fit()
-        silent = [type_ for type_ in self.names if not any(type_ in each for each in kinds)]
-        if silent and self.shots:
+        shown = {type_ for each in kinds for type_ in each}
+        silent = [type_ for type_ in self.names if self.shots and type_ not in shown]
+        self.asked = {type_: name for type_, name in self.names.items() if type_ not in silent}
+        if silent:
             self.notes.append(
                 f"No demonstration shows {', '.join(silent)}: MetaNER finds what it is shown, so show at least one example of each type."
             )
@@ -139,11 +144,13 @@ class Prompts:
             )
 
     def of(self, number: int, text: str, pieces: Pieces) -> Iterator[Prompt]:
-        """The prompts about one text; none about a text without a word.
+        """The prompts about one text; none about a text without a word, and of a copying model none where the demonstrations show no type.
 
         Args:
             number: of the text. pieces: all of it.
         """
+        if self.wire.copies and not self.asked:
+            return
         sizes = [self.wire.size(self.shots[n], self.names) for n in self.order]
         for first, stop in windows(pieces, self.window, min(OVERLAP, self.window // 4)):
             if stop <= first:
