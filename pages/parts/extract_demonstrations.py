@@ -22,7 +22,7 @@ _P = "extract.shots."
 DRAFT, RANGE, FAULT, AT = f"{_P}draft", f"{_P}range", f"{_P}fault", f"{_P}at"
 LIVE, FIRST, ORDERED, NAMES = f"{_P}live", f"{_P}first", f"{_P}ordered", f"{_P}names"
 NAMED: dict[str, bool | None] = {
-    "As its weights do best": None,
+    "As measured best": None,
     "Under their names": False,
     "As <type1>, <type2> …": True,
 }

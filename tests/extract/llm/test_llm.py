@@ -185,7 +185,16 @@ def test_a_model_in_a_folder_is_an_engine(folder: Path) -> None:
     engine = load_engine("llm", str(folder), device="cpu", written=8)
     assert isinstance(engine, Engine) and engine.model == "chat"
     told: list[int] = []
-    found = engine.extract(["Ada", "Bo left", "Rome"], SCHEMA, SHOTS, batch_size=2, progress=told.append)
+    done: list[tuple[int, int]] = []
+    found = engine.extract(
+        ["Ada", "Bo left", "Rome"],
+        SCHEMA,
+        SHOTS,
+        batch_size=2,
+        progress=told.append,
+        passes=lambda *at: done.append(at),
+    )
+    assert done == [(2, 2), (1, 1)]
     assert [e.text for e in found] == ["Ada", "Bo left", "Rome"] and told == [2, 3] and found[0].floor == 0.0
     assert engine.extract(["Ada"], SCHEMA, SHOTS, stopped=lambda: True) == []
     evidence = engine.explain("Ada", SCHEMA, Span(start=0, end=3, type="person"), SHOTS)

@@ -92,6 +92,14 @@ def test_scores_are_votes_times_probability(learnt: MetaNerEngine) -> None:
     assert found.threshold == 0.0 and found.floor <= min(s.score or 0 for s in found.entities)
 
 
+def test_a_long_text_says_how_many_of_its_prompts_are_done(learnt: MetaNerEngine) -> None:
+    text, said = " ".join(document(n).text for n in range(60)), []
+    learnt.extract([text], SCHEMA, documents(7), batch_size=2, passes=lambda done, total: said.append((done, total)))
+    prompts = len(learnt.answers(learnt.prompts(SCHEMA, documents(7)), [text])[0])
+    assert prompts > 4 and {total for _, total in said} == {prompts}
+    assert [done for done, _ in said] == [*range(2, prompts, 2), prompts]
+
+
 def test_batches_and_orders_of_texts_change_nothing(learnt: MetaNerEngine) -> None:
     texts = [document(n).text for n in range(50, 57)]
     whole = learnt.extract(texts, SCHEMA, documents(7))

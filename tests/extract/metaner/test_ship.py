@@ -15,6 +15,7 @@ from tests.extract.seq2seq.conftest import tiny_copy
 from workbench.extract.errors import EngineError
 from workbench.extract.loop import Length
 from workbench.extract.metaner.engine import MetaNerEngine
+from workbench.extract.metaner.naming import write_way
 from workbench.extract.metaner.ship import main, ship
 from workbench.extract.metaner.tokens import MetaTokens
 from workbench.extract.metaner.train.meta import MetaLoss
@@ -115,7 +116,18 @@ def test_the_card_says_what_was_learnt_and_measured(
         "(7 windows of text", "| wikigold | CC BY 4.0 |", "1,234 | 4", "meta-function | weight 0.05", "--documents 3000",
     ):  # fmt: skip
         assert wanted in card, wanted
-    assert str(tmp_path) not in card
+    assert str(tmp_path) not in card and "names in use" not in card
+    write_way(
+        trained, "own", {"a": {"anonymous": [0.1, 0.3], "own": [0.5, 0.2]}, "b": {"anonymous": [0.1], "own": [0.2]}}
+    )
+    assert main([*arguments[:3], str(tmp_path / "metaner-named")]) == 0
+    capsys.readouterr()
+    card = (tmp_path / "metaner-named" / "README.md").read_text(encoding="utf-8")
+    assert (
+        "under their own names beside demonstrations: F1 27.5 by name, 15.0 anonymous, mean over development parts of a, b"
+        in card
+    )
+    assert not MetaNerEngine.load(str(tmp_path / "metaner-named"), "cpu").shape.anonymous
     (tmp_path / "two.json").write_text("[]", encoding="utf-8")
     assert main([*arguments[:-1], str(tmp_path / "two.json")]) == 1
     assert "holds no few-shot result" in capsys.readouterr().err

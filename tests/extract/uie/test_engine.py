@@ -180,6 +180,13 @@ def test_stopping_keeps_whole_texts(engine: UieEngine) -> None:
     assert done == [8, 16] and len(found) == 16
 
 
+def test_a_long_text_says_how_many_of_its_passes_are_done(engine: UieEngine) -> None:
+    text, said = "Marie met Pierre in Paris . " * 60, []
+    engine.extract([text], SCHEMA, passes=lambda done, total: said.append((done, total)))
+    assert len(said) > 3 and [done for done, _ in said] == list(range(1, len(said) + 1))
+    assert said[-1][0] == said[-1][1] and all(done <= total for done, total in said)
+
+
 def test_free_decoding_is_counted(words: Any) -> None:
     engine = UieEngine(talkative(words), words, constrained=False)
     found = engine.extract(list(HOSTILE.values()), SCHEMA)

@@ -91,6 +91,7 @@ class LlmEngine:
         batch_size: int = 8,
         progress: Callable[[int], None] | None = None,
         stopped: Callable[[], bool] | None = None,
+        passes: Callable[[int, int], None] | None = None,
     ) -> list[Extraction]:
         """Candidates of every text, in order; see `workbench.extract.engines.Engine.extract`."""
         whole = self._schema(schema)
@@ -110,6 +111,8 @@ class LlmEngine:
                     return done
                 part = [each.ids for each in asked[first : first + size]]
                 answers += write(self.net, self.tokenizer, part, self.written)
+                if passes is not None:
+                    passes(len(answers), len(asked))
             for n, text in enumerate(group):
                 here = [answer for each, answer in zip(asked, answers, strict=True) if each.text == n]
                 done.append(self._extraction(text, whole, here))

@@ -12,6 +12,7 @@ from workbench.extract.errors import EngineError
 from workbench.extract.fewshot.episodes import SETS as MEASURED
 from workbench.extract.licences import licence_and_part
 from workbench.extract.metaner.engine import MetaNerEngine
+from workbench.extract.metaner.naming import WAYS
 
 _TASKS = {
     "in context": "episodes in context", "plain": "plain extraction", "hidden in context": "hidden words, in context", "hidden plain": "hidden words",
@@ -110,7 +111,9 @@ def write_card(
         )
     lines += [
         f"| prompts | up to {what['demonstrations']} demonstrations of {what['shown']} pieces, queries of {what['asked']}; types stand under `<typeN>` with a chance of {what['anonymous']:g} |",
+        *_names(engine),
         "", "## Recipe", "", "~~~", _command(recipe, minutes_of(run), folder.name),
+        f"python -m workbench.extract.metaner.naming --model runs/{folder.name}/model --data-root data --write",
         f"python -m workbench.extract.metaner.ship --model runs/{folder.name}/model{f' --words-of {words_of}' if words_of else ''} --out {folder.name}", "~~~", "",
         "## What it has not seen", "",
         "No episode comes from wnut17, ncbi_disease, sec_filings, bc5cdr, biored, or the few-shot sets; nor from any text of another set that shares ten words in a row with a "
@@ -139,6 +142,18 @@ def write_card(
     ]  # fmt: skip
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
     return {"steps": sums["steps"], "tokens": sums["tokens"], "tasks": sums["tasks"], "loss": sums["loss_last"]}
+
+
+def _names(engine: MetaNerEngine) -> list[str]:
+    """How types are named in prompts, and what that rests on."""
+    found = engine.learnt.get("naming")
+    if not found:
+        return []
+    chosen = "as `<typeN>`" if engine.shape.anonymous else "under their own names"
+    means = {way: 100 * sum(sum(each[way]) / len(each[way]) for each in found.values()) / len(found) for way in WAYS}
+    return [
+        f"| names in use | types stand {chosen} beside demonstrations: F1 {means['own']:.1f} by name, {means['anonymous']:.1f} anonymous, mean over development parts of {', '.join(found)} |"
+    ]
 
 
 def minutes_of(run: Path) -> float | None:

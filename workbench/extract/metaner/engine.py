@@ -144,6 +144,7 @@ class MetaNerEngine:
         batch_size: int = 8,
         progress: Callable[[int], None] | None = None,
         stopped: Callable[[], bool] | None = None,
+        passes: Callable[[int, int], None] | None = None,
     ) -> list[Extraction]:
         """Spans of every text, in order; see `workbench.extract.engines.Engine.extract`."""
         whole = Schema.read(schema).expanded()
@@ -155,7 +156,7 @@ class MetaNerEngine:
         size = max(1, batch_size)
         for at in range(0, len(texts), size * 4):
             group = texts[at : at + size * 4]
-            answers = self.answers(prompts, group, size, stopped)
+            answers = self.answers(prompts, group, size, stopped, passes)
             if stopped is not None and stopped():
                 break  # the answers of this group may be incomplete
             for number, text in enumerate(group):
@@ -170,8 +171,9 @@ class MetaNerEngine:
         texts: Sequence[str],
         batch_size: int = 8,
         stopped: Callable[[], bool] | None = None,
+        passes: Callable[[int, int], None] | None = None,
     ) -> list[list[Answer]]:
-        """What is written to every prompt about each text, prompts in order."""
+        """What is written to every prompt about each text, prompts in order; `passes` hears of how many prompts how many are done."""
         pieces = encode_plain(self.tokenizer, self.tokens.sel, texts)
         jobs = [job for n, text in enumerate(texts) for job in prompts.of(n, text, pieces[n])]
         order = sorted(range(len(jobs)), key=lambda n: len(jobs[n].source.ids))
@@ -182,6 +184,8 @@ class MetaNerEngine:
             numbers = order[at : at + batch_size]
             for number, written in zip(numbers, self._write(prompts, [jobs[n] for n in numbers], stopped), strict=True):
                 made[number] = self._read(prompts, jobs[number], written)
+            if passes is not None:
+                passes(len(made), len(jobs))
         found: list[list[Answer]] = [[] for _ in texts]
         for number, job in enumerate(jobs):
             if number in made:

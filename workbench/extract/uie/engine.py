@@ -125,6 +125,7 @@ class UieEngine:
         batch_size: int = 8,
         progress: Callable[[int], None] | None = None,
         stopped: Callable[[], bool] | None = None,
+        passes: Callable[[int, int], None] | None = None,
     ) -> list[Extraction]:
         """Candidates of every text, in order; see `workbench.extract.engines.Engine.extract`."""
         if demonstrations:
@@ -132,18 +133,21 @@ class UieEngine:
                 "UIE does not learn from examples in context: leave the demonstrations out, or fine-tune it with `workbench train --engine uie`."
             )
         whole = Schema.read(schema).expanded()
-        passes = self.passes(whole)
+        compiled = self.passes(whole)
         done: list[Extraction] = []
         size = max(1, batch_size)
         for at in range(0, len(texts), size * 4):
             group = texts[at : at + size * 4]
             made: dict[int, list[Pass]] = {number: [] for number in range(len(group))}
-            for each in passes.run(group, passes.jobs(group), size, stopped):
+            jobs = compiled.jobs(group)
+            for count, each in enumerate(compiled.run(group, jobs, size, stopped), start=1):
                 made[each.job.text].append(each)
+                if passes is not None:
+                    passes(count, max(count, len(jobs)))  # a window that is read in halves is one pass more
             if stopped is not None and stopped():
                 break  # the passes of this group may be incomplete
             for number, text in enumerate(group):
-                done.append(self._extraction(text, whole, passes, made[number]))
+                done.append(self._extraction(text, whole, compiled, made[number]))
             if progress is not None:
                 progress(len(done))
         return done
