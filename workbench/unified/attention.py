@@ -58,11 +58,6 @@ class Attention(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Any) -> Tensor:
     """Scaled dot-product attention [B, H, T, head size] under either kind of mask."""
     if isinstance(mask, Tensor):
-        if query.device.type == "cpu" and torch.is_grad_enabled():
-            # Written out: on CPUs the backward pass of the masked kernel is the slowest part of a step.
-            scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-            weights = scores.masked_fill_(~mask, torch.finfo(scores.dtype).min).softmax(-1)
-            return weights.to(value.dtype) @ value
         return functional.scaled_dot_product_attention(query, key.to(query.dtype), value.to(query.dtype), mask)
     from torch.nn.attention.flex_attention import flex_attention
 
