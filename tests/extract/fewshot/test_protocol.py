@@ -172,6 +172,33 @@ def test_orders_are_of_the_first_support_set_and_reported(few: Path) -> None:
     assert result["episodes"] == 2, "orders do not enter the mean over support sets"
 
 
+def test_drawn_orders_are_shown_as_they_are(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that would sort its demonstrations is told not to, but for the first order, which is its own."""
+    import copy_engine
+
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    class Sorts(copy_engine.Copies):  # type: ignore[misc]
+        way = "sorted"
+
+        def in_order(self) -> Sorts:
+            made = Sorts()
+            made.way = "as given"
+            return made
+
+        def extract(self, texts: Any, schema: Any, demonstrations: Any = (), **more: Any) -> Any:
+            asked.append((self.way, tuple(d.text for d in demonstrations)))
+            return super().extract(texts, schema, demonstrations, **more)
+
+    monkeypatch.setattr(copy_engine, "SPEC", replace(copy_engine.SPEC, load=lambda _: Sorts(), ordered=True))
+    (places,) = open_sets(few, ["places"])
+    run([Method("copies", seeds=2, orders=3)], [places], Protocol())
+    shots = places.support(1, 1)
+    given = [tuple(d.text for d in ordered(shots, order, "places/1")) for order in (1, 2)]
+    assert [way for way, _ in asked] == ["sorted", "as given", "as given", "sorted"]
+    assert [texts for _, texts in asked[1:3]] == given
+
+
 def test_what_is_done_is_kept_and_not_done_again(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sets = open_sets(few, ["places"])
     protocol, methods, out = Protocol(limit=4), [Method("copies", seeds=3)], tmp_path / "out"

@@ -31,6 +31,11 @@ def test_a_prompt_has_the_names_that_were_chosen_and_the_other_engine_keeps_its_
     shown = documents(2)
     assert engine.prompts(SCHEMA, shown).names == {"person": "<type1>", "city": "<type2>"}
     assert own.prompts(SCHEMA, shown).names == {"person": "person", "city": "city"}
+    assert (
+        engine.in_order().prompts(SCHEMA, documents(6)).order
+        == list(range(6))
+        != engine.prompts(SCHEMA, documents(6)).order
+    )
     assert own.net is engine.net and own.named(True).prompts(SCHEMA, shown).names["city"] == "<type2>"
     text = document(30).text
     sources = [next(e.prompts(SCHEMA, shown).of(0, text, e.prompts(SCHEMA, shown).wire.shots([document(30)])[0].pieces)).source.ids for e in (engine, own)]  # fmt: skip

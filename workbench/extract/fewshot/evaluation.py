@@ -34,7 +34,7 @@ class Method:
         engine: name. model: weights, or None for its own.
         how: "in context" (as demonstrations), "fine-tuned" (on them, then asked without any) or "zero-shot" (names of types only).
         anonymous: for an engine that can: types as `<type1>` … or under their own names; None: as its weights say.
-        seeds: support sets at most, the first ones. orders: orders of the demonstrations of the first support set; 1: as in the file.
+        seeds: support sets at most, the first ones. orders: orders of the demonstrations of the first support set, the engine's own first.
     """
 
     engine: str
@@ -99,7 +99,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Cell:
-    """One episode of one method. seed is None where no support set is used; order 0 is that of the file."""
+    """One episode of one method. seed is None where no support set is used; order 0 is what the engine makes of the file's, others are shown as they are."""
 
     method: Method
     set: FewShotSet
@@ -209,6 +209,7 @@ def key_of(cell: Cell, protocol: Protocol) -> dict[str, Any]:
         "shots": None if cell.seed is None else protocol.shots, "seed": cell.seed, "order": cell.order, "limit": protocol.limit,
         "sample_seed": protocol.sample_seed if protocol.limit is not None else None, "threshold": protocol.threshold,
         "tuning": protocol.tuning.to_json() if method.how == TUNED else None,
+        **({"as_given": True} if cell.order and engine_spec(method.engine).ordered else {}),
         **({} if method.anonymous is None else {"anonymous": method.anonymous}),
     }  # fmt: skip
 
@@ -220,6 +221,8 @@ def one(engine: Engine, cell: Cell, protocol: Protocol, watch: Watch) -> dict[st
     shots: tuple[Document, ...] = ()
     if cell.seed is not None:
         shots = ordered(cell.set.support(cell.seed, protocol.shots), cell.order, f"{cell.set.name}/{cell.seed}")
+    if cell.order and cell.method.how == IN_CONTEXT:  # an engine that sorts them by type would undo most of it
+        engine = getattr(engine, "in_order", lambda: engine)()
     if cell.method.how == TUNED:
         try:
             engine = fine_tuned(

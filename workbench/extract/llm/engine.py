@@ -6,6 +6,7 @@ occurrence of a span in the text, and the vote of several prompts. So the two di
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -82,6 +83,12 @@ class LlmEngine:
         return cls(net, tokenizer, name, **options)
 
     # ------------------------------------------------------------------ asking
+    def in_order(self) -> LlmEngine:
+        """The same model, showing demonstrations in the order given."""
+        made = copy.copy(self)
+        made.ordered = True
+        return made
+
     def extract(
         self,
         texts: Sequence[str],

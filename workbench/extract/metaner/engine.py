@@ -126,6 +126,12 @@ class MetaNerEngine:
         made.shape = replace(self.shape, anonymous=anonymous)
         return made
 
+    def in_order(self) -> MetaNerEngine:
+        """The same model, showing demonstrations in the order given."""
+        made = copy.copy(self)
+        made.shape = replace(self.shape, ordered=True)
+        return made
+
     def prompts(self, schema: Schema | Mapping[str, Any], demonstrations: Sequence[Document] = ()) -> Prompts:
         """What is asked under a schema with some demonstrations.
 
