@@ -100,28 +100,38 @@ def best_way(found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     return max(WAYS, key=lambda way: sum(_mean(each[way]) for each in found.values()))
 
 
+def configuration(folder: Path) -> Path:
+    """The file that holds what a model's engine has learnt.
+
+    Raises:
+        EngineError: there is none.
+    """
+    for name in (LEARNT, "config.json"):
+        if (folder / name).is_file():
+            return folder / name
+    raise EngineError(
+        f"'{folder}' holds no configuration of a MetaNER model: give the folder that `workbench train` wrote."
+    )
+
+
 def write_way(folder: Path, way: str, found: Mapping[str, Any]) -> None:
     """Put the choice, and what it rests on, into the configuration of a model.
 
     Raises:
         EngineError: there is none, or it cannot be written.
     """
-    for file, key in ((folder / LEARNT, None), (folder / "config.json", "engine")):
-        if not file.is_file():
-            continue
-        try:
-            whole = json.loads(file.read_text(encoding="utf-8"))
-            learnt = whole if key is None else whole[key]
-            learnt.update({"anonymous": WAYS[way], "naming": found})
-            file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
-            raise EngineError(
-                f"'{file}' cannot be changed ({reason(fault)}): give the folder of a MetaNER model that `workbench train` or `metaner.ship` wrote."
-            ) from None
-        return
-    raise EngineError(
-        f"'{folder}' holds no configuration of a MetaNER model: give the folder that `workbench train` wrote."
-    )
+    file = configuration(folder)
+    try:
+        whole = json.loads(file.read_text(encoding="utf-8"))
+        learnt = whole if file.name == LEARNT else whole["engine"]
+        learnt.update({"anonymous": WAYS[way], "naming": found})
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        part.replace(file)  # a kill leaves the old one
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise EngineError(
+            f"'{file}' cannot be changed ({reason(fault)}): give the folder of a MetaNER model that `workbench train` or `metaner.ship` wrote."
+        ) from None
 
 
 def naming_table(found: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
@@ -164,6 +174,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(what, file=sys.stderr, flush=True)  # noqa: T201 - a command
 
     try:
+        if chosen.write:
+            configuration(Path(folder))  # before minutes of work
         trial = Trial(chosen.texts, chosen.supports)
         found = measure(MetaNerEngine.load(folder, "cpu"), chosen.data_root, chosen.data, trial, say)
         way = best_way(found)

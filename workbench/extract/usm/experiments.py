@@ -107,7 +107,7 @@ def trained_and_measured(
     if begun is None:  # a run that ended before its first state left a log of nothing that could be gone on with
         for name in (RUN_FILE, METRICS_FILE):
             (folder / name).unlink(missing_ok=True)
-    say(f"{folder.name}: training" if begun is None else f"{folder.name}: going on at step {begun['step']}")
+    say(f"{folder.name}: training" if begun is None else f"{folder.name}: going on at step {begun.get('step')}")
     made = run(
         start, root, folder, recipe, length, device=device, resume=begun is not None, progress=False,
         development=development, learn=learn, shelf=shelf,
