@@ -196,6 +196,14 @@ def test_a_run_begins_with_the_weights_of_another(
         assert torch.allclose(
             value.float(), after[name].float(), atol=0.03 if name.endswith("bias") else 1e-4, rtol=0.01
         )
+    arguments[arguments.index(str(tmp_path / "run"))] = str(tmp_path / "further")
+    arguments[arguments.index(json.dumps(SIZES))] = json.dumps({**SIZES, "previous_frame": True})
+    status, found, err = call(capsys, *arguments, "--start", checkpoint)
+    assert status == 0, err
+    path = load_file(Path(found["model"]) / "model.safetensors")["before_in.weight"]
+    assert path.abs().max() <= 1.01e-6, "a path that the checkpoint lacks begins at 0"
+    recipe = json.loads((tmp_path / "further" / "run.json").read_text())["training"]["recipe"]
+    assert recipe["clip_frames"] == [1, 1, 2, 4], "a run that goes on has samples of its own"
     other = train_arguments(trained, data_root, tmp_path / "wide", 1)[:-1]
     other[other.index(json.dumps(SIZES))] = json.dumps({**SIZES, "hidden_size": 32})
     assert "sizes" in refused(capsys, *other, "--start", checkpoint)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from tests.unified.toy import CODES, LEVELS, ToyTokenizers, toy_model, toy_samples
+from tests.unified.toy import BITS, CODES, LEVELS, SCALES, ToyTokenizers, toy_model, toy_samples
 from workbench.unified.generate import Generator
 from workbench.unified.masks import Rows
 from workbench.unified.model import UnifiedForCausalLM
@@ -34,7 +35,7 @@ def joined(calls: list[tuple[dict[str, Any], Any]]) -> dict[str, Any]:
     total = sum(widths)
     names = ("input_ids", "positions", "document", "block", "frame", "hidden", "modality", "role", "scale")
     out: dict[str, Any] = {name: torch.cat([kwargs[name] for kwargs, _ in calls], 1) for name in names}
-    for name, empty in (("visual", 0.0), ("audio_codes", -1)):
+    for name, empty in (("visual", 0.0), ("before", 0.0), ("audio_codes", -1)):
         some = next((kwargs[name] for kwargs, _ in calls if kwargs.get(name) is not None), None)
         if some is not None:
             blank = [torch.full((rows, width, some.shape[-1]), empty, dtype=some.dtype) for width in widths]
@@ -87,6 +88,23 @@ def test_clips_equal_recomputation_beyond_the_window() -> None:
     made = Generator(model, tokenizers).draw_clip(PROMPTS, frames=4, settings=Sampling(seed=3))  # type: ignore[arg-type]
     assert made.shape == (2, 4, 1, 8, 8)
     assert compare(model, recorder.calls) < 1e-4
+
+
+def test_clips_that_start_from_the_frame_before_equal_recomputation() -> None:
+    model, tokenizers = toy_model(previous_frame=True), ToyTokenizers()
+    recorder = Recorder(model)
+    settings = Sampling(guidance=2.0, seed=3)
+    Generator(model, tokenizers).draw_clip(PROMPTS, frames=3, settings=settings)  # type: ignore[arg-type]
+    calls = list(recorder.calls)
+    assert compare(model, calls) < 1e-4
+    given = [kwargs.get("before") for kwargs, _ in calls]
+    assert [one is not None for one in given] == [False] * 4 + [False, True, True] + [False, True, True]
+    # What training would feed for the very frames that were made.
+    whole = torch.stack([kwargs["whole"] for kwargs, _ in calls if kwargs.get("whole") is not None])
+    for frame in range(2):
+        total = whole[frame].unflatten(1, (BITS, SCALES[-1], SCALES[-1]))
+        assert torch.equal(given[5 + 3 * frame], functional.adaptive_avg_pool2d(total, 2).flatten(2).transpose(1, 2))
+        assert torch.equal(given[6 + 3 * frame], total.flatten(2).transpose(1, 2))
 
 
 def test_texts_equal_recomputation() -> None:

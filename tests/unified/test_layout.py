@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.unified.toy import BITS, SCALES, ToyTokenizers, toy_model
-from workbench.unified.batch import make_batch, pack
+from workbench.unified import UnifiedConfig
+from workbench.unified.batch import Noise, make_batch, pack
 from workbench.unified.layout import NONE, lay_out
 from workbench.unified.positions import centres
 from workbench.unified.pyramid import from_bits, pyramid
@@ -117,6 +118,24 @@ def test_bits_and_inputs_land_at_their_cells() -> None:
     assert batch["whole_index"].tolist() == [16, 30]
     assert torch.allclose(batch["whole"], split.total.flatten(1))
     assert (batch["bit_labels"][0, 30:] == -1).all()
+
+
+def test_cells_of_a_later_frame_start_from_the_frame_before_unless_it_is_hidden() -> None:
+    tokenizers = ToyTokenizers()
+    config = UnifiedConfig(**{**CONFIG.to_dict(), "previous_frame": True})
+    clip = np.stack([PIXELS, PIXELS[:, ::-1].copy(), PIXELS])
+    samples = [Sample((Text((20,)), DrawnClip(clip)), "caption_to_clip"), Sample((Text((21,)), DrawnPicture(PIXELS)), "word_to_image")]  # fmt: skip
+    total = pyramid(tokenizers.image.encode(torch.from_numpy(clip).float() / 255).latent, SCALES, tokenizers.image.amplitudes).total  # fmt: skip
+    for hide in (0.0, 1.0):
+        noise = Noise(hide_frame=hide, generator=torch.Generator().manual_seed(0))
+        before = make_batch(samples, config, tokenizers, noise=noise)["before"]  # type: ignore[arg-type]
+        wanted = torch.zeros_like(before)
+        for frame in (1, 2) if not hide else ():
+            start = 2 + 14 * frame
+            wanted[0, start + 1 : start + 5] = torch.nn.functional.adaptive_avg_pool2d(total[frame - 1], 2).flatten(1).T
+            wanted[0, start + 5 : start + 14] = total[frame - 1].flatten(1).T
+        assert torch.allclose(before, wanted)
+    assert "before" not in make_batch(samples, CONFIG, tokenizers)  # type: ignore[arg-type]
 
 
 def test_pyramid_against_loops() -> None:

@@ -159,7 +159,7 @@ def train(
     from workbench.unified.tokenizers.bundle import Tokenizers
     from workbench.unified.train.loop import Plan, digest_of
     from workbench.unified.train.loop import train as run
-    from workbench.unified.train.recipe import Elastic, Recipe
+    from workbench.unified.train.recipe import FURTHER, FURTHER_FRAMES, PHASES, Elastic, Recipe
 
     output = Output(as_json)
     bundle = Tokenizers.load(tokenizers)
@@ -167,6 +167,8 @@ def train(
         seed=seed,
         start="" if start is None else digest_of(start),
         voices=voices,
+        phases=PHASES if start is None else FURTHER,
+        clip_frames=() if start is None else FURTHER_FRAMES,
         model=_object(model_config),
         learning_rate=learning_rate,
         bf16=bf16,
@@ -175,7 +177,15 @@ def train(
     plan = Plan(
         steps=steps, resume=resume, capture_every=capture_every, save_minutes=save_minutes, device=device, start=start
     )
-    data = Mixture(bundle, data_root, seed, cache=out / "cache", folders=tuple(folders or ()), voices=voices)
+    data = Mixture(
+        bundle,
+        data_root,
+        seed,
+        cache=out / "cache",
+        folders=tuple(folders or ()),
+        voices=voices,
+        clip_frames=recipe.clip_frames,
+    )
     model = run(data, bundle, out, recipe, plan, progress=not as_json)
     output.say(f"{model}: the trained model")
     output.say(f"Next: workbench unified evaluate --checkpoint {model} --data-root {data_root}")

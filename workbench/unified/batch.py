@@ -15,7 +15,7 @@ from torch import Tensor
 
 from workbench.unified.config import UnifiedConfig
 from workbench.unified.layout import NONE, Media, lay_out
-from workbench.unified.pyramid import pyramid
+from workbench.unified.pyramid import cells_of_scales, pyramid
 from workbench.unified.segments import PAD, TASKS, Sample, UnifiedError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def make_batch(
 
     Returns:
         input_ids, attention_mask, positions, document, block, frame, hidden, modality, role, scale, task, labels and, where the
-        samples have them, visual, bit_labels, whole, whole_index, features, pixels, patch_index, audio_codes, audio_labels.
+        samples have them, visual, before, bit_labels, whole, whole_index, features, pixels, patch_index, audio_codes, audio_labels.
     """
     layouts = [lay_out(sample, config) for sample in samples]
     lengths = [len(layout) for layout in layouts]
@@ -190,11 +190,19 @@ def _fill_drawn(
     shape = (*out["input_ids"].shape, bits)
     out["visual"], out["bit_labels"] = visual.view(shape), labels.view(shape)
     out["whole"], out["whole_index"] = split.total.flatten(1).float(), starts + cells
+    hide = torch.zeros(frames, dtype=torch.bool)
     if noise.hide_frame > 0:
         hide = torch.rand(frames, generator=noise.generator) < noise.hide_frame
         hide &= torch.tensor([item.video for _, item in found for _ in item.values])
         flat = out["hidden"].view(-1)
         flat[(starts[hide][:, None] + torch.arange(1, cells)).flatten()] = True
+    if config.previous_frame:
+        follows = torch.tensor([number > 0 for _, item in found for number in range(len(item.values))])
+        later = (follows & ~hide.roll(1)).nonzero().squeeze(1)  # nor does a hidden frame show here
+        before = torch.zeros(rows, bits)
+        at = (starts[later, None] + torch.arange(1, cells)).flatten()
+        before[at] = cells_of_scales(split.total[later - 1], config.image_scales[1:]).flatten(0, 1).float()
+        out["before"] = before.view(shape)
 
 
 def _fill_audio(out: dict[str, Tensor], media: list[tuple[int, Media]], config: UnifiedConfig) -> None:

@@ -30,6 +30,8 @@ class UnifiedConfig(PreTrainedConfig):
         rope_theta: base of the rotary frequencies (the report's 8K stage: 1e6; short sequences want less).
         mtp_depth: tokens after the next that are predicted too, 0 or 1.
         frame_window: earlier frames that a frame being made sees.
+        previous_frame: whether a cell of a frame being made also starts from the frame before, at its place and scale (ours: else the
+            finest scale of a finished frame is known by one token alone).
         initializer_range: standard deviation of the initial weights.
         rms_norm_eps: of every norm.
         image_size, image_channels: pictures, pixels a side and colours.
@@ -57,6 +59,7 @@ class UnifiedConfig(PreTrainedConfig):
         rope_theta: float = 10000.0,
         mtp_depth: int = 1,
         frame_window: int = 4,
+        previous_frame: bool = False,
         initializer_range: float = 0.02,
         rms_norm_eps: float = 1e-6,
         image_size: int = 32,
@@ -84,6 +87,7 @@ class UnifiedConfig(PreTrainedConfig):
         self.rope_theta = rope_theta
         self.mtp_depth = mtp_depth
         self.frame_window = frame_window
+        self.previous_frame = previous_frame
         self.initializer_range = initializer_range
         self.rms_norm_eps = rms_norm_eps
         self.image_size = image_size

@@ -245,6 +245,7 @@ class Generator:
         out = session.text(self._all(session, begin), modality=mode, role=MADE, scale=0, frame=0 if video else -1)
         at = 0
         first_block = 0  # blocks of the template already fed
+        finished: Tensor | None = None  # the frame before
         for frame in range(frames or 1):
             bits: list[Tensor] = []
             total = None
@@ -252,11 +253,18 @@ class Generator:
                 if k:
                     n = scales[k] ** 2
                     assert total is not None
-                    inputs = cells(shrink(total, scales[k])).repeat(session.rows // rows, 1, 1)
+                    inputs, before = (
+                        None if one is None else cells(shrink(one, scales[k])).repeat(session.rows // rows, 1, 1)
+                        for one in (total, finished)
+                    )
                     part = columns[at : at + n].copy()
                     part[:, 0] -= first_block
                     out = session.feed(
-                        self._all(session, token)[:, None].expand(-1, n), places[at : at + n], part, visual=inputs
+                        self._all(session, token)[:, None].expand(-1, n),
+                        places[at : at + n],
+                        part,
+                        visual=inputs,
+                        before=before,
                     )
                     at, first_block = at + n, first_block + 1
                     logits = out.bit_logits
@@ -268,6 +276,8 @@ class Generator:
                 total = from_bits(bits, scales, amplitudes)
                 yield frame, k, total
             assert total is not None
+            if self.config.previous_frame:
+                finished = total
             if frame + 1 < (frames or 1):
                 part = columns[at : at + 1].copy()
                 part[:, 0] -= first_block

@@ -70,6 +70,7 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
         self.embed = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
         self.vision = VisionInput(config)
         self.cell_in = nn.Linear(config.image_bits, width)
+        self.before_in = nn.Linear(config.image_bits, width, bias=False) if config.previous_frame else None
         self.scale_embed = nn.Embedding(len(config.image_scales), width)
         self.whole_in = nn.Linear(config.image_bits * config.image_scales[-1] ** 2, width)
         self.code_embed = nn.ModuleList(
@@ -129,6 +130,7 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
         input_ids: Tensor,
         scale: Tensor | None,
         visual: Tensor | None,
+        before: Tensor | None,
         whole: Tensor | None,
         whole_index: Tensor | None,
         pixels: Tensor | None,
@@ -146,6 +148,8 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
             at = (scale.reshape(-1) > 0).nonzero().squeeze(1)
             cells = self.cell_in(visual.reshape(-1, visual.shape[-1])[at].to(dtype))
             cells = cells + self.scale_embed(scale.reshape(-1)[at])
+            if before is not None and self.before_in is not None:
+                cells = cells + self.before_in(before.reshape(-1, before.shape[-1])[at].to(dtype))
             flat = flat.index_add(0, at, cells.to(dtype))
         if whole is not None and whole_index is not None:
             flat = flat.index_add(0, whole_index, self.whole_in(whole.to(dtype)).to(dtype))
@@ -181,6 +185,7 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
         role: Tensor | None = None,
         scale: Tensor | None = None,
         visual: Tensor | None = None,
+        before: Tensor | None = None,
         whole: Tensor | None = None,
         whole_index: Tensor | None = None,
         pixels: Tensor | None = None,
@@ -208,6 +213,8 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
             modality, role: int [B, T], codes of `probes.modality`; no layer sees them but for where audio heads work.
             scale: int [B, T], the scale that a position predicts, -1 for none.
             visual: float [B, T, Z], sum of the coarser scales at the cells of later ones.
+            before: float [B, T, Z], the finished frame before at the cells of a later frame, 0 elsewhere; only where the model has
+                `previous_frame`.
             whole, whole_index: float [W, Z * M * M] finished pictures, and their flat positions [W].
             pixels, features, patch_index: pictures that are read, [P, C, H, W] and [P, Cf, g, g], and the flat positions of
                 their tokens [P * (g / 2)^2].
@@ -237,7 +244,9 @@ class UnifiedForCausalLM(PreTrainedModel, GenerationMixin):
         window = self.config.frame_window
         mask = flex_mask(query, keys, window) if flex else dense_mask(query, keys, window)
         real = query.document >= 0
-        state = self.embedded(input_ids, scale, visual, whole, whole_index, pixels, features, patch_index, audio_codes)
+        state = self.embedded(
+            input_ids, scale, visual, before, whole, whole_index, pixels, features, patch_index, audio_codes
+        )
         turn = self.rope(places, state.dtype)
         makes_sound = None
         if audio_choice is not None or audio_labels is not None:

@@ -99,6 +99,11 @@ def shrink(grid: Tensor, n: int) -> Tensor:
     return grid if grid.shape[-1] == n else functional.adaptive_avg_pool2d(grid, n)
 
 
+def cells_of_scales(total: Tensor, scales: Sequence[int]) -> Tensor:
+    """A finished picture on the grid of each of these scales, [N, cells of all, Z]."""
+    return torch.cat([cells(shrink(total, n)) for n in scales], 1)
+
+
 def grow(grid: Tensor, n: int) -> Tensor:
     """[N, Z, m, m] interpolated to [N, Z, n, n], cell centres aligned."""
     return (

@@ -98,6 +98,7 @@ class Session:
         columns: np.ndarray,
         *,
         visual: Tensor | None = None,
+        before: Tensor | None = None,
         whole: Tensor | None = None,
         codes: Tensor | None = None,
         choice: AudioChoice | None = None,
@@ -108,7 +109,7 @@ class Session:
             ids: int64 [B, T].
             places: float32 [T, 3], counted from each row's running index.
             columns: int64 [T, 6] as in a layout; blocks count from the next block.
-            visual: float [B, T, Z], whole: float [B, Z * M * M] of a single token, codes: int64 [B, A] of a single token.
+            visual, before: float [B, T, Z], whole: float [B, Z * M * M] of a single token, codes: int64 [B, A] of a single token.
             choice: chooses codes of positions that make sound.
 
         Returns:
@@ -125,6 +126,8 @@ class Session:
         given["input_ids"] = ids
         if visual is not None:
             given["visual"] = visual
+        if before is not None:
+            given["before"] = before
         if whole is not None:
             given["whole"], given["whole_index"] = whole, torch.arange(rows, device=device) * tokens
         if codes is not None:

@@ -227,6 +227,13 @@ def test_fine_tuning_stands_beside_what_papers_state(
             assert f"| {100 * stated.f1:.1f} |" in row
     assert "USM-large, 356 M" in table and "UIE-large, 770 M" in table
     assert not (tmp_path / "out" / "scierc").exists()
+    assert finetune.main([*arguments, "--data", "conll04", "--split", "dev"]) == 1, "another part is another result"
+    arguments[arguments.index(str(tmp_path / "out"))] = str(tmp_path / "dev")
+    assert finetune.main([*arguments, "--data", "conll04", "--split", "dev", "--pair-weight", "3"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| conll04 dev")]
+    assert not any(f"| {100 * stated.f1:.1f} |" in row for stated in PUBLISHED["conll04"]), "stated of the test part"
+    recipe = json.loads((tmp_path / "dev" / "conll04" / "result.json").read_text())["settings"]["recipe"]
+    assert recipe["pair_weight"] == 3.0
 
 
 @pytest.mark.parametrize("main", [unseen.main, finetune.main])

@@ -16,7 +16,8 @@ from tests.extract.usm.conftest import tiny_encoder
 from workbench.extract.errors import EngineError
 from workbench.extract.storage import STORAGES, dequantise, quantise
 from workbench.extract.usm.batch import Sample, make_batch, special_tokens
-from workbench.extract.usm.loss import zlpr
+from workbench.extract.usm.config import LINKS
+from workbench.extract.usm.loss import summed, zlpr
 from workbench.extract.usm.model import UsmModel, label_states, new_model, rotate
 from workbench.extract.usm.pieces import SHAPES, encode_texts, shape_of
 from workbench.extract.usm.prompt import LabelCoder, LabelText, verbalise
@@ -150,6 +151,12 @@ def test_loss_has_no_gradient_at_ignored_cells() -> None:
     zlpr(scores, torch.tensor([[1, 0, -1]], dtype=torch.int8)).sum().backward()
     assert scores.grad is not None
     assert scores.grad[0, 2] == 0 and scores.grad[0, 0] < 0 < scores.grad[0, 1]
+
+
+def test_links_that_only_pairs_have_can_weigh_more() -> None:
+    losses = {name: torch.tensor(float(10**place)) for place, name in enumerate(LINKS)}
+    assert summed(losses).item() == 1111111
+    assert summed(losses, 3.0).item() == 1 + 30 + 300 + 1000 + 10000 + 300000 + 3000000
 
 
 @pytest.mark.parametrize("storage", STORAGES)

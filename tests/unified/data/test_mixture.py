@@ -43,6 +43,21 @@ def test_a_sample_depends_on_seed_task_and_number_alone(
         assert all(mixture.draw(task, number).task == task for number in range(3))
 
 
+def test_clips_to_be_made_are_cut_to_their_first_frames_where_a_run_asks_for_it(
+    mixture: Mixture, tokenizers: Tokenizers, data_root: Path
+) -> None:
+    cut = Mixture(tokenizers, data_root, 3, clip_frames=(1, 1, 2, 4))
+    found: Counter[int] = Counter()
+    for number in range(200):
+        whole, part = (one.draw("caption_to_clip", number).segments for one in (mixture, cut))
+        assert whole[0] == part[0] and len(whole[1].pixels) == 4
+        found[len(part[1].pixels)] += 1
+        assert np.array_equal(part[1].pixels, whole[1].pixels[: len(part[1].pixels)])
+    assert set(found) == {1, 2, 4} and 75 < found[1] < 125
+    assert {len(cut.held_out("caption_to_clip", n).segments[1].pixels) for n in range(20)} == {4}
+    assert {len(cut.draw("clip_to_caption", n).segments[0].pixels) for n in range(20)} == {4}
+
+
 def test_every_item_comes_once_an_epoch(mixture: Mixture) -> None:
     size = len(mixture._train["speech_to_word"].pools[0])
     for epoch in range(2):

@@ -75,6 +75,8 @@ def trained_and_measured(
     length: Length,
     measure: Callable[[UsmEngine], dict[str, Any]],
     *,
+    part: str = "test",
+    limit: int | None = None,
     device: str = "cpu",
     development: int = 100,
     learn: Callable[[UsmEngine], Reading] | None = None,
@@ -85,14 +87,21 @@ def trained_and_measured(
 
     Args:
         folder: of the run. start: encoder or USM model.
-        measure: what to keep of the trained engine.
+        measure: what to keep of the trained engine. part, limit: what it reads.
         learn, shelf: see `train.run.run`.
 
     Raises:
         ExtractError: the folder holds a result of other options.
     """
     settings = as_json(
-        {"start": Path(start).name, "recipe": recipe.to_json(), "steps": length.steps, "minutes": length.minutes}
+        {
+            "start": Path(start).name,
+            "recipe": recipe.to_json(),
+            "steps": length.steps,
+            "minutes": length.minutes,
+            "part": part,
+            "limit": limit,
+        }
     )
     path = folder / RESULT
     if path.is_file():
@@ -128,9 +137,9 @@ def trained_and_measured(
         },
         **measure(engine),
     }
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    fresh = path.with_suffix(".part")
+    fresh.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(path)
     return result
 
 

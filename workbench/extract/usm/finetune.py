@@ -2,7 +2,7 @@
 
     python -m workbench.extract.usm.finetune --model runs/usm-mini/model --data-root data --out runs/tuned --steps 800
 
-Each set is a training of its own on its train part with the whole schema in every prompt; the development part chooses how results are
+Each set is a training of its own on its train part with the whole schema in nine prompts of ten; the development part chooses how results are
 read; the test part is measured once. The same command goes on where it was stopped; `table.md` and `table.json` hold what is done.
 """
 
@@ -26,11 +26,11 @@ from workbench.extract.usm.train.recipe import Recipe
 MEASURED = ("entity", "relation")
 
 
-def recipe_of(name: str, encoder_rate: float, head_rate: float, seed: int) -> Recipe:
+def recipe_of(name: str, encoder_rate: float, head_rate: float, seed: int, pair_weight: float = 1.0) -> Recipe:
     """Supervised training on one set: its own names, its whole schema in nine prompts of ten, nothing from elsewhere."""
     return Recipe(
         sets=(name,), seed=seed, encoder_rate=encoder_rate, head_rate=head_rate, warmup=50, dropout=0.1, drop=0.05, describe=0.0, own_name=1.0,
-        from_relations=0.0, far_labels=False, whole=0.9,
+        from_relations=0.0, far_labels=False, whole=0.9, pair_weight=pair_weight,
     )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def as_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown: a set a row, strict relation F1 (for reviews: triplets) beside what papers state."""
     models = {(each.model, each.parameters): None for name in results for each in published(name, "test")}
     head = [
-        "test part",
+        "part",
         "before",
         "fine-tuned",
         "entities, fine-tuned",
@@ -46,10 +46,10 @@ def as_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     rows = []
     for name, result in results.items():
-        stated = {(each.model, each.parameters): each.f1 for each in published(name, "test")}
+        stated = {(each.model, each.parameters): each.f1 for each in published(name, result["settings"]["part"])}
         rows.append(
             [
-                f"{name}, {result['f1']['relation']['texts']} texts",
+                f"{name} {result['settings']['part']}, {result['f1']['relation']['texts']} texts",
                 percent(result["before"]["relation"]) if result.get("before") else "-",
                 percent(result["f1"]["relation"]),
                 percent(result["f1"]["entity"]),
@@ -74,7 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=800, help="steps of a set, if that ends before --minutes")
     parser.add_argument("--encoder-rate", type=float, default=1e-4)
     parser.add_argument("--head-rate", type=float, default=5e-4)
-    parser.add_argument("--limit", type=int, help="first texts of a test part only")
+    parser.add_argument("--pair-weight", type=float, default=1.0, help="weight of the links that only pairs have (default %(default)s)")  # fmt: skip
+    parser.add_argument("--split", choices=("dev", "test"), default="test", help="part that is measured: dev to choose by, test to report (default %(default)s)")  # fmt: skip
+    parser.add_argument("--limit", type=int, help="first texts of the measured part only")
     parser.add_argument(
         "--development", type=int, default=300, help="texts of the development part that choose the reading"
     )
@@ -97,12 +99,14 @@ def main(arguments: list[str] | None = None) -> int:
         for name in chosen.data:
 
             def measure(engine: UsmEngine, name: str = name) -> dict[str, Any]:
-                before = None if untuned is None else figures(untuned, name, chosen.data_root, MEASURED, chosen.limit)
-                return {"before": before, "f1": figures(engine, name, chosen.data_root, MEASURED, chosen.limit)}
+                def of(model: UsmEngine) -> dict[str, dict[str, Any]]:
+                    return figures(model, name, chosen.data_root, MEASURED, chosen.limit, chosen.split)
+
+                return {"before": None if untuned is None else of(untuned), "f1": of(engine)}
 
             results[name] = trained_and_measured(
-                chosen.out / name, start, chosen.data_root, recipe_of(name, chosen.encoder_rate, chosen.head_rate, chosen.seed),
-                Length(chosen.steps, chosen.minutes), measure, device=chosen.device, development=chosen.development, say=say,
+                chosen.out / name, start, chosen.data_root, recipe_of(name, chosen.encoder_rate, chosen.head_rate, chosen.seed, chosen.pair_weight),
+                Length(chosen.steps, chosen.minutes), measure, part=chosen.split, limit=chosen.limit, device=chosen.device, development=chosen.development, say=say,
             )  # fmt: skip
             (chosen.out / "table.md").write_text(as_table(results) + "\n", encoding="utf-8")
             (chosen.out / "table.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

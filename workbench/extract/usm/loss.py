@@ -9,6 +9,8 @@ from workbench.extract.usm.config import LINKS
 from workbench.extract.usm.model import Scores
 
 _NEVER = -1e4
+PAIRS = ("H2H", "T2T", "H2L", "T2L")
+"""Links of relations, arguments and polarities alone; those from a label to a span serve mentions too."""
 
 
 def zlpr(scores: Tensor, target: Tensor) -> Tensor:
@@ -25,6 +27,11 @@ def zlpr(scores: Tensor, target: Tensor) -> Tensor:
     positive = torch.cat((zero, torch.where(target == 1, -scores, _NEVER)), -1)
     negative = torch.cat((zero, torch.where(target == 0, scores, _NEVER)), -1)
     return positive.logsumexp(-1) + negative.logsumexp(-1)
+
+
+def summed(losses: dict[str, Tensor], pair_weight: float = 1.0) -> Tensor:
+    """The loss to descend, a scalar: the sum over the links, those of `PAIRS` times `pair_weight`."""
+    return torch.stack([value * (pair_weight if name in PAIRS else 1.0) for name, value in losses.items()]).sum()
 
 
 def link_loss(scores: Scores, targets: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:

@@ -228,7 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
                 folder = chosen.out / f"{arm.replace(' ', '-')}-{seed}"
                 results.setdefault(arm, {})[seed] = trained_and_measured(
                     folder, chosen.encoder, chosen.data_root, replace(recipe, seed=seed), Length(chosen.steps, chosen.minutes),
-                    lambda engine: measure(engine, chosen.data_root, chosen.limit), device=chosen.device, learn=learn, shelf=shelf, say=say,
+                    lambda engine: measure(engine, chosen.data_root, chosen.limit), limit=chosen.limit, device=chosen.device, learn=learn, shelf=shelf, say=say,
                 )  # fmt: skip
                 made = as_table(results)
                 (chosen.out / "table.md").write_text(made + "\n", encoding="utf-8")

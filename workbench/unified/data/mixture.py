@@ -73,6 +73,7 @@ class Mixture:
         cache: folder for encoded sounds and further voices; made anew there when data or tokenizer change. None makes them each time.
         folders: the user's own captioned pictures, sounds and clips, added to the tasks.
         voices: number of further voices that the program espeak-ng says the digits in; they are only ever trained on.
+        clip_frames: frames that clips to be made have in training, drawn evenly; None for all of them.
 
     Raises:
         UnifiedError: a data set is missing or broken, or the voices cannot be made.
@@ -88,8 +89,9 @@ class Mixture:
         cache: Path | None = None,
         folders: Sequence[Path] = (),
         voices: int = 0,
+        clip_frames: Sequence[int] | None = None,
     ) -> None:
-        self.seed = seed
+        self.seed, self._clip_frames = seed, clip_frames
         self._tokenizers = tokenizers.fingerprint()
         own = [item for folder in folders for item in read_captioned(folder, tokenizers)]
         spoken = _voices(spoken_digits(data_root, "train"))
@@ -173,7 +175,7 @@ class Mixture:
         for task, drawn in (("speech_to_word", False), ("word_to_speech", True)):
             made[task] = _Turns((SpeechPool(*said, text, drawn),), (0,))
         for task, drawn in (("clip_to_caption", False), ("caption_to_clip", True)):
-            made[task] = _Turns((ClipPool(clips, text, drawn),), (0,))
+            made[task] = _Turns((ClipPool(clips, text, drawn, None if kept else self._clip_frames),), (0,))
         return _with_own(made, own, tokenizers) if own else made
 
 

@@ -99,10 +99,19 @@ class PicturePool:
 
 
 class ClipPool:
-    """Moving digits to read (``clip_to_caption``) or to make (``caption_to_clip``)."""
+    """Moving digits to read (``clip_to_caption``) or to make (``caption_to_clip``).
 
-    def __init__(self, clips: ClipMaker, text: TextTokenizer, drawn: bool) -> None:
+    Args:
+        clips: the clips.
+        text: the text tokenizer.
+        drawn: to be made.
+        frames: first frames of a clip that is to be made, drawn evenly; None for all of them. One frame hangs on the word as a picture does,
+            for a quarter of the tokens.
+    """
+
+    def __init__(self, clips: ClipMaker, text: TextTokenizer, drawn: bool, frames: Sequence[int] | None = None) -> None:
         self._clips, self._drawn = clips, drawn
+        self._frames = tuple(frames or (clips.frames,))
         self._words = WordTable(text, CLIP_WORDINGS, DIGITS, DIRECTIONS, plain="{x} {y}")
 
     def __len__(self) -> int:
@@ -116,7 +125,10 @@ class ClipPool:
         pixels = self._clips.clip(item)
         x, y = int(self._clips.digits[item]), int(self._clips.directions[item])
         if self._drawn:
-            return Sample((self._words.prompt(variant, x, y), DrawnClip(pixels)), "caption_to_clip")
+            first = pixels[
+                : self._frames[variant // 60 % len(self._frames)]
+            ]  # apart from the wording, which hangs on `variant % 6`
+            return Sample((self._words.prompt(variant, x, y), DrawnClip(first)), "caption_to_clip")
         return Sample((Clip(pixels), self._words.answer(variant, x, y)), "clip_to_caption")
 
 

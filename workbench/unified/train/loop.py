@@ -246,14 +246,19 @@ def new_model(recipe: Recipe, tokenizers: Tokenizers) -> UnifiedForCausalLM:
 def begin_with(model: UnifiedForCausalLM, folder: Path, tokenizers: Tokenizers) -> None:
     """Give a new model the weights and balancing biases of a checkpoint of the same sizes and tokenizers.
 
+    A path from the previous frame that the checkpoint lacks (`previous_frame`) begins at zero, so that the model first says what it said there.
+
     Raises:
         UnifiedError: no checkpoint, or one of other sizes or tokenizers.
     """
     trained, theirs = load_checkpoint(folder)
     if theirs.fingerprint() != tokenizers.fingerprint():
         raise UnifiedError(f"Expected the tokenizers of '{folder}', but others came: give its folder tokenizers/.")
+    weights = trained.state_dict()
+    if model.before_in is not None and trained.before_in is None:
+        weights["before_in.weight"] = torch.zeros_like(model.before_in.weight)
     try:
-        model.load_state_dict(trained.state_dict())
+        model.load_state_dict(weights)
     except RuntimeError as fault:
         raise UnifiedError(
             f"Expected a model of the sizes of '{folder}' to begin with, but this one has others: give the same --model-config."

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from workbench.extract.loop import Identity, Length, as_json, descend, new_adamw, rate_factor, run_steps, set_rate
 from workbench.extract.usm.batch import special_tokens
-from workbench.extract.usm.loss import link_loss
+from workbench.extract.usm.loss import link_loss, summed
 from workbench.extract.usm.model import UsmModel
 from workbench.extract.usm.prompt import LabelCoder
 from workbench.extract.usm.train.mixture import Mixture
@@ -164,7 +164,7 @@ def train_step(
     with autocast(device.type, recipe.bf16):
         scores = model(batch)
     losses = link_loss(scores, to_device(drawn.targets, device))
-    loss = torch.stack(list(losses.values())).sum()
+    loss = summed(losses, recipe.pair_weight)
     norm = descend(model, optimizer, loss, recipe.clip, place)
     values = {
         "loss": float(loss.detach()),

@@ -23,6 +23,7 @@ class Recipe:
         bf16: autocast, where the device computes in it (`models.device.arithmetic`). clip: norm of the gradient.
         weight_decay: of matrices.
         dropout: in the encoder while it trains.
+        pair_weight: of the links that only pairs have (`loss.PAIRS`) beside the others.
         own_name, from_relations, far_labels, whole: see `prompts.Prompter`.
         patterns: share of samples, in the unit of `sources.PLANS`, from "X is a Y" patterns over the texts (`patterns`); 0: none.
         alike: of a new model, see `model.new_model`.
@@ -41,6 +42,7 @@ class Recipe:
     warmup: int = 100
     weight_decay: float = 0.01
     clip: float = 5.0
+    pair_weight: float = 1.0
     freeze_embeddings: bool = True
     dropout: float = 0.0
     bf16: bool = True
