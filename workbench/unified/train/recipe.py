@@ -65,7 +65,7 @@ FURTHER = (
             "text": 2,
             "image_to_word": 26,
             "speech_to_word": 3,
-            "clip_to_caption": 7,
+            "clip_to_caption": 9,
             "word_to_image": 8,
             "word_to_speech": 8,
             "caption_to_clip": 10,
