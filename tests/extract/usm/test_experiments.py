@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.extract.usm.conftest import tiny_encoder
-from workbench.extract import Argument, Document, Event, Relation, Span
+from workbench.extract import Argument, Document, Event, Relation, Schema, Span
 from workbench.extract.evaluate.published import PUBLISHED
 from workbench.extract.usm import experiments, finetune, tune, unseen
+from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.model import UsmModel
 from workbench.extract.usm.prompt import LabelCoder
+from workbench.extract.usm.roundtrip import gold_links, perfect
+from workbench.extract.usm.told_apart import told_apart
 from workbench.extract.usm.train import loop, sources
 from workbench.extract.usm.train.names import NAMES, names_of, normal
 from workbench.extract.usm.train.patterns import OPEN, matches, stated_types
@@ -101,23 +106,36 @@ def test_no_arm_hears_a_name_or_synonym_of_what_is_kept_out(made_sets: None, tok
         assert not Heard.names & every, arm
         assert "a cell of bread" not in Heard.descriptions, "a description that says one of the names"
         heard[arm] = Heard.names
-    assert "harbour town" in heard["all"] and "harbour town" not in heard["no types stated by texts"]
-    assert "skill" in heard["all"] and "skill" not in heard["no sets of many types"]
-    assert "job skill" in heard["all"] and "job skill" not in heard["no synonyms"]
+    for arm, name in (
+        ("+ types stated by texts", "harbour town"),
+        ("+ sets of many types", "skill"),
+        ("+ synonyms", "human"),
+    ):
+        assert name in heard[arm] and name in heard[unseen.EVERYTHING] and name not in heard[unseen.CONTROL], arm
+    assert "job skill" in heard[unseen.EVERYTHING] and "job skill" not in heard["+ sets of many types"]
     assert "company" in {name for names in heard.values() for name in names}
-    assert "phishing" in heard["all"], "of casie the roles alone are kept out"
+    assert "phishing" in heard[unseen.BASE], "of casie the roles alone are kept out"
 
 
-def test_every_arm_leaves_one_thing_out() -> None:
+def test_every_arm_adds_one_thing_and_the_last_all_of_them() -> None:
     arms = unseen.recipes(Recipe())
-    whole = arms.pop("all")
-    assert whole.patterns > 0 and set(whole.held_out) == {"bionlp13cg", "anatem", "scierc", "casie:roles"}
-    assert set(unseen.WEIGHTS) <= set(PLANS) and not set(unseen.PROXIES) & set(whole.sets)
+    plain, every = arms.pop(unseen.BASE), arms.pop(unseen.EVERYTHING)
+    assert arms.pop(unseen.CONTROL) == plain
+    assert set(plain.held_out) == {"bionlp13cg", "anatem", "scierc", "casie:roles"} and plain.patterns == 0
+    assert not {*unseen.PROXIES} & {*every.sets} and set(plain.sets) < set(every.sets)
+    changed = set()
     for name, recipe in arms.items():
-        differ = [field for field, value in recipe.to_json().items() if value != whole.to_json()[field]]
-        assert len(differ) == 1, name
+        (field,) = [field for field, value in recipe.to_json().items() if value != plain.to_json()[field]]
+        changed.add(field)
+        if field == "sets":
+            assert set(plain.sets) < set(recipe.sets) < set(every.sets), name
+        else:
+            assert recipe.to_json()[field] == every.to_json()[field], name
+    assert changed == {field for field, value in every.to_json().items() if value != plain.to_json()[field]}
     assert set(unseen.FEW_TYPES) <= set(PLANS) and set(PLANS) >= OPEN
-    assert set(whole.sets) - set(arms["no WordNet and free-form types"].sets) == {"semcor_wordnet", "masc_wordnet", "ufet_crowd"}  # fmt: skip
+    words = set(arms["+ WordNet and free-form types"].sets) - set(plain.sets)
+    assert words == {"semcor_wordnet", "masc_wordnet", "ufet_crowd"}
+    assert set(every.sets) == {*plain.sets, *words, *arms["+ sets of many types"].sets}
 
 
 def test_readings_are_learnt_on_types_that_no_arm_is_taught(
@@ -195,24 +213,51 @@ def test_arms_are_trained_once_and_stand_in_a_table(
     made_sets: None, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--encoder", str(encoder), "--data-root", str(tmp_path), "--out", str(tmp_path / "out"), "--steps", "2",
-                 "--data", "conll04", "wnut17", "scierc", "skillspan", "--development", "4"]  # fmt: skip
-    RunWriter.open(tmp_path / "out" / "all-0", name="killed before its first state").metrics(1, {"loss": 1.0})
-    assert unseen.main([*arguments, "--arm", "all"]) == 0
-    both = [*arguments, "--arm", "all", "no synonyms"]
+                 "--base-steps", "2", "--data", "conll04", "wnut17", "scierc", "skillspan", "--development", "4"]  # fmt: skip
+    RunWriter.open(tmp_path / "out" / "base-0", name="killed before its first state").metrics(1, {"loss": 1.0})
+    assert unseen.main([*arguments, "--arm", unseen.CONTROL]) == 0
+    both = [*arguments, "--arm", unseen.CONTROL, "+ synonyms"]
     assert unseen.main(both) == 0
     said = capsys.readouterr()
-    assert "all-0: kept from before" in said.err and "no-synonyms-0: training" in said.err
+    for line in ("base-0: kept from before", "nothing-more-0: kept from before", "synonyms-0: training"):
+        assert line in said.err
+    base, arm = (load_file(unseen.folder_of(tmp_path / "out", name, 0) / "model" / "model.safetensors") for name in (unseen.BASE, "+ synonyms"))  # fmt: skip
+    moved = max((base[name] - arm[name]).abs().max() for name in base)
+    assert 0 < moved < 0.05, "an arm goes on from the weights of the base"
     results = json.loads((tmp_path / "out" / "table.json").read_text())
-    for arm in ("all", "no synonyms"):
+    for arm in (unseen.CONTROL, "+ synonyms"):
         result = results[arm]["0"]
         values = [result["f1"][name][metric]["f1"] or 0.0 for name, metric in unseen.MEAN_OF]
         assert result["mean"] == pytest.approx(sum(values) / 4) and result["steps"] == 2
         assert result["f1"]["casie"]["argument"]["gold"] > 0
+        assert result["told_apart"]["scierc"]["mentions"] == result["f1"]["scierc"]["entity"]["gold"]
         assert result["described"]["scierc"]["entity"]["gold"] == result["f1"]["scierc"]["entity"]["gold"] > 0
     table = (tmp_path / "out" / "table.md").read_text().splitlines()
-    assert len(table) == 4 and table[2].startswith("| all |") and table[3].startswith("| no synonyms |")
+    assert len(table) == 4 and table[2].startswith("| nothing more |") and table[3].startswith("| + synonyms |")
     assert unseen.main([*both, "--documents", "3"]) == 1
     assert "other options" in capsys.readouterr().err
+
+
+def test_types_are_told_apart_by_their_own_links(
+    model: UsmModel, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Perfect links, and links that take each type for the next one; two of the three mentions are of one type."""
+    engine = UsmEngine(model, tokenizer)
+    text = "marie met pierre in paris"
+    spans = (Span(start=0, end=5, type="person"), Span(start=10, end=16, type="person"), Span(start=20, end=25, type="city"))  # fmt: skip
+    found = [Document(id="1", text=text, entities=spans), Document(id="2", text="near a museum", entities=())]
+    schema = Schema.read({"entities": ["city", "person", "museum"]})
+
+    def links(windows: Any, plan: Any, size: int, moved: int = 0) -> Any:
+        for w, window in enumerate(windows):
+            gold = gold_links(found[window.text], window, plan[0])
+            gold.typed = {((label + moved) % 3, span) for label, span in gold.typed}
+            yield w, 0, perfect(gold, len(window.pieces), plan[0])
+
+    monkeypatch.setattr(engine.passes, "link_scores", links)
+    assert told_apart(engine, found, schema) == {"right": 1.0, "majority": pytest.approx(2 / 3), "mentions": 3}
+    monkeypatch.setattr(engine.passes, "link_scores", partial(links, moved=1))
+    assert told_apart(engine, found, schema)["right"] == 0.0
 
 
 def test_fine_tuning_stands_beside_what_papers_state(

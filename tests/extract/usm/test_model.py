@@ -98,31 +98,6 @@ def test_label_vector_is_the_mean_of_the_states_of_the_label_and_no_other(model:
     torch.testing.assert_close(label_states(hidden, batch, "first")[0, 1], hidden[0, size])
 
 
-def test_links_that_begin_alike_score_how_alike_label_and_piece_are(tokenizer: Any) -> None:
-    """The score by hand: one projection of both states, their product; so of a piece with itself it is a sum of squares."""
-    model = new_model(tiny_encoder(len(tokenizer)), head_size=16, window=48, alike=True, label_vector="mean")
-    labels = [LabelText("person"), LabelText("city")]
-    coder = LabelCoder(tokenizer, 12)
-    pieces = encode_texts(tokenizer, [TEXT])[0]
-    batch = make_batch([Sample(pieces, tuple(coder.ids(each) for each in labels), 2)], *special_tokens(tokenizer))
-    hidden = torch.randn(1, batch.ids.shape[1], 32)
-    hidden[0, batch.segments[0] == 2] = hidden[0, batch.text[0, 3]].clone()  # the second label is like the fourth piece
-    scores = model.score(hidden, batch)
-    with torch.no_grad():
-        words, stand = hidden[0, batch.text[0]], label_states(hidden, batch, "mean")[0]
-        for link, at in ((0, 6), (1, 7)):  # L2H, L2T
-            matrix = model.token_sides.weight[16 * at : 16 * at + 16]
-            by_hand = (stand @ matrix.T) @ (words @ matrix.T).T / 4 + model.bias[3 + link]
-            torch.testing.assert_close(scores.from_label[0, link], by_hand, atol=1e-4, rtol=1e-4)
-        for link, at in ((0, 8), (1, 9)):  # H2L, T2L
-            matrix = model.token_sides.weight[16 * at : 16 * at + 16]
-            by_hand = (words @ matrix.T) @ (stand @ matrix.T).T / 4 + model.bias[5 + link]
-            torch.testing.assert_close(scores.to_label[0, link], by_hand, atol=1e-4, rtol=1e-4)
-        assert (scores.from_label[0, :, 1, 3] > model.bias[3:5]).all()
-    unlike = new_model(tiny_encoder(len(tokenizer)), head_size=16)
-    assert not torch.equal(unlike.label_sides.weight, unlike.token_sides.weight[96:])
-
-
 def test_rotary_score_depends_on_distance_only_and_is_the_rotation_of_complex_numbers() -> None:
     torch.manual_seed(2)
     left, right = torch.randn(1, 8), torch.randn(1, 8)

@@ -141,21 +141,16 @@ def rotate(values: Tensor, base: float) -> Tensor:
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
 
 
-def new_model(encoder: PreTrainedModel, alike: bool = False, **choices: Any) -> UsmModel:
+def new_model(encoder: PreTrainedModel, **choices: Any) -> UsmModel:
     """A USM model on an encoder, its link heads untrained.
 
     Args:
-        alike: both ends of the links between labels and pieces begin with the same numbers, so that a first score is how alike label and piece are to
-            the encoder, also for a label that training never shows (ours).
         choices: fields of UsmConfig.
 
     Raises:
         EngineError: the encoder cannot keep labels apart.
     """
     model = UsmModel(UsmConfig(encoder=_plain(encoder.config), **choices), encoder)
-    if alike:
-        with torch.no_grad():  # pieces at the ends of L2H, L2T, H2L, T2L; labels in the same order
-            model.label_sides.weight.copy_(model.token_sides.weight[6 * model.config.head_size :])
     check_encoder(model)
     return model
 

@@ -1,10 +1,11 @@
 """Types never seen: how well USM reads them, and what each source of labels does for it.
 
-    python -m workbench.extract.usm.unseen --encoder HUB_ID_OR_FOLDER --data-root data --out runs/unseen --steps 1500
+    python -m workbench.extract.usm.unseen --encoder HUB_ID_OR_FOLDER --data-root data --out runs/unseen --base-steps 1200 --steps 300
 
-Every arm is a training of its own without bionlp13cg, anatem, scierc and the roles of casie, and without every name and synonym of their
-types and roles; it is then measured on their test parts, under the sets' own names and with a description behind each (`unseen_types`).
-"all" has every source of labels, with the weights of the shipped model; each other arm leaves one out; two more change something else.
+Everything is trained without bionlp13cg, anatem, scierc and the roles of casie, and without every name and synonym of their types and roles. First
+the base: the sets of few types under their own names. Every arm goes on from it with one source of labels more, for as many steps each; "nothing
+more" says what the further steps alone do, "everything" has every source. All are measured on the test parts of what was kept out,
+under the sets' own names and with a description behind each (`unseen_types`), and by whether types are told apart where spans are given.
 
 How results are read off is learnt on types that no arm was taught either: those of `PROXIES`, sets that no arm learns from, whose names
 no other set has. The same command goes on where it was stopped; `table.md` and `table.json` in the folder hold what is done.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ from workbench.extract.loop import Length
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.experiments import figures, percent, table, trained_and_measured
 from workbench.extract.usm.reading import Reading
+from workbench.extract.usm.told_apart import told_apart
 from workbench.extract.usm.train.loop import inventory, types_of_held_out
 from workbench.extract.usm.train.names import allowed_names, banned_names, names_of, normal
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import PLANS, load_sources
-from workbench.extract.usm.tune import Part, fit, read_every_way
+from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
 from workbench.extract.usm.unseen_types import DESCRIBED
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
@@ -42,17 +44,10 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
 }
 KEPT_OUT = ("bionlp13cg", "anatem", "scierc", "casie:roles")
 MEAN_OF = (("bionlp13cg", "entity"), ("anatem", "entity"), ("scierc", "entity"), ("casie", "argument"))
+APART = tuple(each for each in MEAN_OF if each[1] == "entity")
+"""Sets whose entity types are to be told apart where the spans are given (`told_apart`)."""
 PROXIES = ("tasteset2", "phee", "sofc_exp", "cyner")
 PATTERN_SHARE = 4.0  # in the unit of PLANS: about four in a hundred samples
-WEIGHTS = {
-    # few types, or few that are left once the names above are kept out
-    "wnut17": 2.0, "ncbi_disease": 2.0, "bc5cdr": 1.0, "conll04": 2.0, "14res": 1.0, "14lap": 1.0, "casie": 2.0, "wikigold": 1.0,
-    "btc_twitter": 1.0, "sec_filings": 0.3, "uner_en_ewt": 1.0, "ade": 1.0, "biored": 1.5, "bio_mtl": 0.5, "mams_absa": 0.7, "skillspan": 0.7,
-    # many types
-    "semcor_wordnet": 5.0, "masc_wordnet": 2.0, "ufet_crowd": 4.0, "re_docred": 4.0, "fewrel": 3.0, "geneva": 4.0, "rams": 2.0, "wikievents": 1.5,
-    "re3d": 1.5, "wtq_silver": 2.0, "product_attributes": 1.5, "dart": 1.5, "culotta_wikipedia": 2.0, "sgd": 1.5, "maccrobat2020": 4.0,
-    "wiesp2022_astro": 4.0, "stackoverflow_ner": 3.0, "somesci": 3.0, "matsyn": 2.0, "wlp": 2.0, "aptner": 2.0, "inlegalner_dev": 1.5, "litbank": 1.5,
-}  # fmt: skip
 FEW_TYPES = frozenset(
     [
         "wnut17", "ncbi_disease", "bc5cdr", "conll04", "14res", "14lap", "bc2gm", "wikigold", "btc_twitter", "sec_filings", "uner_en_ewt",
@@ -61,33 +56,45 @@ FEW_TYPES = frozenset(
 )  # fmt: skip
 
 
+BASE, CONTROL, EVERYTHING = "base", "nothing more", "everything"
+
+
 def recipes(base: Recipe) -> dict[str, Recipe]:
-    """The arms by name: everything, then everything but one source of labels."""
-    whole = replace(
+    """The base, and the arms that go on from it, by name."""
+    taught = tuple(name for name in base.sets if name not in PROXIES)
+    plain = replace(
         base,
-        sets=tuple(name for name in base.sets if name not in PROXIES),
+        sets=tuple(name for name in taught if name in FEW_TYPES),
         held_out=KEPT_OUT,
-        patterns=PATTERN_SHARE,
-        describe=0.3,
-        from_relations=0.4,
+        patterns=0.0,
+        describe=0.0,
+        own_name=1.0,
+        from_relations=0.0,
+        far_labels=False,
     )
+    words = [name for name in taught if PLANS[name].domain == "words"]
+    various = [name for name in taught if name not in {*plain.sets, *words, *KEPT_OUT}]
 
-    def without(drop: Sequence[str]) -> Recipe:
-        return replace(whole, sets=tuple(name for name in whole.sets if name not in drop))
+    def with_sets(more: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in taught if name in {*plain.sets, *more})
 
-    words = [name for name in whole.sets if PLANS[name].domain == "words"]
-    various = [name for name in whole.sets if name not in FEW_TYPES and name not in KEPT_OUT and name not in words]
+    sources: dict[str, dict[str, Any]] = {
+        "types stated by texts": {"patterns": PATTERN_SHARE},
+        "types from relations": {"from_relations": 0.4},
+        "WordNet and free-form types": {"sets": with_sets(words)},
+        "sets of many types": {"sets": with_sets(various)},
+        "synonyms": {"own_name": 0.5},
+        "definitions": {"describe": 0.3},
+        "absent labels of other domains": {"far_labels": True},
+    }
+    every: dict[str, Any] = {}
+    for change in sources.values():
+        every.update(change)
     return {
-        "all": whole,
-        "no types stated by texts": replace(whole, patterns=0.0),
-        "no types from relations": replace(whole, from_relations=0.0),
-        "no WordNet and free-form types": without(words),
-        "no sets of many types": without(various),
-        "no synonyms": replace(whole, own_name=1.0),
-        "no definitions": replace(whole, describe=0.0),
-        "no absent labels of other domains": replace(whole, far_labels=False),
-        "more weight for sets of many types": replace(whole, weights=tuple(WEIGHTS.items())),
-        "links that begin alike": replace(whole, alike=True),
+        BASE: plain,
+        CONTROL: plain,
+        **{f"+ {name}": replace(plain, **change) for name, change in sources.items()},
+        EVERYTHING: replace(plain, **{**every, "sets": with_sets([*words, *various])}),
     }
 
 
@@ -95,7 +102,7 @@ def types_never_taught(
     base: Recipe, root: Path, tokenizer: Any, shelf: dict[Any, Any] | None = None
 ) -> dict[str, set[str]]:
     """Of each proxy the entity types of whose names no arm is taught one."""
-    whole = recipes(base)["all"]
+    whole = recipes(base)[EVERYTHING]
     banned = banned_names(types_of_held_out(whole, root, tokenizer, shelf))
     kept = [name for name in whole.sets if name not in whole.held_out]
     sources = load_sources(
@@ -137,11 +144,16 @@ def proxy_parts(engine: UsmEngine, root: Path, types: Mapping[str, set[str]], mo
 
 
 def measure(engine: UsmEngine, root: Path, limit: int | None) -> dict[str, Any]:
-    """F1 of each set that was kept out, and their mean; once more with a description behind each entity type."""
+    """F1 of each set that was kept out, and their mean; once more with a description behind each entity type; and whether the entity types
+    are told apart where the spans are given."""
     found = {name: figures(engine, name, root, metrics, limit) for name, metrics in HELD_OUT.items()}
     described = {
         name: figures(engine, name, root, HELD_OUT[name], limit, described=words) for name, words in DESCRIBED.items()
     }
+    apart = {}
+    for name, _ in APART:
+        documents = load_data(name, root, "test")[:limit]
+        apart[name] = told_apart(engine, documents, measured_schema(name, documents))
     values = [found[name][metric]["f1"] or 0.0 for name, metric in MEAN_OF]
     better = [described.get(name, found[name])[metric]["f1"] or 0.0 for name, metric in MEAN_OF]
     return {
@@ -149,11 +161,12 @@ def measure(engine: UsmEngine, root: Path, limit: int | None) -> dict[str, Any]:
         "mean": sum(values) / len(values),
         "described": described,
         "mean_described": sum(better) / len(better),
+        "told_apart": apart,
     }
 
 
 def as_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> str:
-    """Markdown: an arm a row, seeds side by side in a cell, the effect against "all" of the same seeds."""
+    """Markdown: an arm a row, seeds side by side in a cell, the effect on the mean against "nothing more" of the same seeds."""
     columns = [(name, metric) for name, metrics in HELD_OUT.items() for metric in metrics]
     head = [
         "sources of labels",
@@ -162,6 +175,7 @@ def as_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> str:
         "mean of four",
         "with descriptions",
         "effect",
+        *(f"{name} types told apart" for name, _ in APART),
     ]
     rows = []
     for arm, seeds in results.items():
@@ -170,14 +184,23 @@ def as_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> str:
         ]
         means = "; ".join(f"{100 * result['mean']:.1f}" for result in seeds.values())
         described = "; ".join(f"{100 * result['mean_described']:.1f}" for result in seeds.values())
-        both = [seed for seed in seeds if seed in results.get("all", {})]
+        both = [seed for seed in seeds if seed in results.get(CONTROL, {})]
         effect = "-"
-        if arm != "all" and both:
-            differences = [100 * (results["all"][seed]["mean"] - seeds[seed]["mean"]) for seed in both]
+        if arm != CONTROL and both:
+            differences = [100 * (seeds[seed]["mean"] - results[CONTROL][seed]["mean"]) for seed in both]
             effect = f"{sum(differences) / len(differences):+.1f}"
         steps = "; ".join(str(result["steps"]) for result in seeds.values())
-        rows.append([arm, steps, *cells, means, described, effect])
+        told = [
+            "; ".join(f"{100 * result['told_apart'][name]['right']:.1f}" for result in seeds.values())
+            for name, _ in APART
+        ]
+        rows.append([arm, steps, *cells, means, described, effect, *told])
     return table(head, rows)
+
+
+def folder_of(out: Path, arm: str, seed: int) -> Path:
+    """Where an arm is trained."""
+    return out / f"{arm.removeprefix('+ ').replace(' ', '-')}-{seed}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -186,16 +209,16 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    arms = list(recipes(Recipe()))
+    arms = [name for name in recipes(Recipe()) if name != BASE]
     parser.add_argument("--encoder", required=True, help="hub id or folder of a transformers encoder")
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, required=True, help="folder of the arms' runs and of the table")
-    parser.add_argument("--minutes", type=float, help="training time of an arm")
-    parser.add_argument("--steps", type=int, default=100_000, help="steps of an arm, if that ends before --minutes")
+    parser.add_argument("--base-steps", type=int, default=1200, help="steps of the base (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=300, help="steps of an arm behind it (default %(default)s)")
     parser.add_argument("--arm", nargs="*", choices=arms, default=arms, metavar="ARM", help=f"of: {'; '.join(arms)}")
     parser.add_argument("--data", nargs="*", help="sets to learn from, if not all that may be learnt from")
-    parser.add_argument("--batch", type=int, default=8, help="samples a step (default %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="a training of each arm for each")
+    parser.add_argument("--batch", type=int, default=16, help="samples a step (default %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="a base, and arms behind it, for each")
     parser.add_argument("--documents", type=int, default=3000, help="documents of a set at most")
     parser.add_argument("--limit", type=int, help="first texts of a test part only")
     parser.add_argument("--development", type=int, default=150, help="texts of each proxy that choose the reading")
@@ -221,15 +244,22 @@ def main(arguments: list[str] | None = None) -> int:
             types.update(types_never_taught(base, chosen.data_root, engine.tokenizer, shelf))
         return fit(proxy_parts(engine, chosen.data_root, types, chosen.development))
 
+    def trained(arm: str, seed: int, start: str, steps: int, found: Callable[[UsmEngine], dict[str, Any]]) -> Any:
+        recipe = replace(recipes(base)[arm], seed=seed)
+        return trained_and_measured(
+            folder_of(chosen.out, arm, seed), start, chosen.data_root, recipe, Length(steps), found, limit=chosen.limit,
+            device=chosen.device, learn=learn, shelf=shelf, say=say,
+        )  # fmt: skip
+
     results: dict[str, dict[int, Any]] = {}
     try:
-        for arm, recipe in recipes(base).items():
-            for seed in chosen.seeds if arm in chosen.arm else []:
-                folder = chosen.out / f"{arm.replace(' ', '-')}-{seed}"
-                results.setdefault(arm, {})[seed] = trained_and_measured(
-                    folder, chosen.encoder, chosen.data_root, replace(recipe, seed=seed), Length(chosen.steps, chosen.minutes),
-                    lambda engine: measure(engine, chosen.data_root, chosen.limit), limit=chosen.limit, device=chosen.device, learn=learn, shelf=shelf, say=say,
-                )  # fmt: skip
+        for seed in chosen.seeds:
+            trained(BASE, seed, chosen.encoder, chosen.base_steps, lambda engine: {})
+            for arm in chosen.arm:
+                start = str(folder_of(chosen.out, BASE, seed) / "model")
+                results.setdefault(arm, {})[seed] = trained(
+                    arm, seed, start, chosen.steps, lambda engine: measure(engine, chosen.data_root, chosen.limit)
+                )
                 made = as_table(results)
                 (chosen.out / "table.md").write_text(made + "\n", encoding="utf-8")
                 (chosen.out / "table.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

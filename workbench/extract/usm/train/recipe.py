@@ -26,7 +26,6 @@ class Recipe:
         pair_weight: of the links that only pairs have (`loss.PAIRS`) beside the others.
         own_name, from_relations, far_labels, whole: see `prompts.Prompter`.
         patterns: share of samples, in the unit of `sources.PLANS`, from "X is a Y" patterns over the texts (`patterns`); 0: none.
-        alike: of a new model, see `model.new_model`.
         labels_see_text, label_vector: of a new model, see UsmConfig; a USM model that is gone on from keeps its own.
         drop, describe: see `prompts.Prompter`.
     """
@@ -50,7 +49,6 @@ class Recipe:
     describe: float = 0.15
     labels_see_text: bool = False
     label_vector: str = "mean"
-    alike: bool = False
     own_name: float = 0.5
     from_relations: float = 0.2
     far_labels: bool = True

@@ -106,7 +106,6 @@ def _run(
     model, tokenizer = start_model(
         encoder,
         place.device,
-        alike=recipe.alike,
         labels_see_text=recipe.labels_see_text,
         label_vector=recipe.label_vector,
         window=max(recipe.window, UsmConfig().window),
