@@ -123,6 +123,29 @@ def test_curves_are_means_of_their_steps(tmp_path: Path) -> None:
     assert (name, step, tokens) == ("elastic", "5", "14000") and float(loss) == pytest.approx(3 - 2 / 1000)
 
 
+def test_a_run_that_went_on_says_from_what(tmp_path: Path) -> None:
+    """Its commands, its length and its curves stand behind those of the run before."""
+    before = curves({"elastic": run_folder(tmp_path / "first", 800), "plain": run_folder(tmp_path / "twin", 800)})
+    run = run_folder(tmp_path / "run")
+    described = json.loads((run / "run.json").read_text())
+    described["training"]["recipe"] |= {"start": "0123", "seed": 1, "model": {"previous_frame": True}, "clip_frames": [1, 2]}  # fmt: skip
+    (run / "run.json").write_text(json.dumps(described))
+    text = card(result(), run, TOKENIZERS, "omni-mini", earlier=before)
+    for part in (
+        "| training | 800 steps, 2.24 million tokens; then 1,000 steps, 2.80 million tokens",
+        "--out first --steps 800 --seed 0\n",
+        "--out run --start first/model --steps 1000 --seed 1 --model-config '{\"previous_frame\": true}'\n",
+        "The last command: samples a step",
+        "Clips to be made have 1, 2 frames",
+    ):
+        assert part in text, part
+    with pytest.raises(UnifiedError, match="--earlier"):
+        card(result(), run, TOKENIZERS, "omni-mini")
+    rows = curves({"further": run}, before).splitlines()
+    assert rows[: len(before.splitlines())] == before.splitlines()
+    assert rows[-1].split(",")[:2] == ["further", "1000"] and len(rows) == len(before.splitlines()) + 200
+
+
 def test_the_command_puts_the_shipped_folder_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = run_folder(tmp_path / "run")
     for folder, file in ((run / "model", "model.safetensors"), (tmp_path / "judges", "clip.safetensors")):

@@ -7,6 +7,7 @@ Every number comes from a file that a command wrote: the run (``run.json``, ``me
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shutil
 import sys
@@ -18,6 +19,8 @@ from workbench.module_command import report
 from workbench.unified.segments import UnifiedError
 
 CURVES = "curves.csv"
+ELASTIC, FURTHER = "elastic", "further"
+"""Names of a run from random weights, and of one that went on from it, in the curves."""
 ROWS = 240
 """Rows of the curves at most: each the mean of as many steps."""
 READING = (
@@ -43,6 +46,7 @@ def card(
     name: str,
     untrained: Mapping[str, Any] | None = None,
     twin: Path | None = None,
+    earlier: str | None = None,
 ) -> str:
     """The card in Markdown.
 
@@ -53,15 +57,16 @@ def card(
         name: of the model.
         untrained: the same evaluation of an untrained model, or None.
         twin: the run without elastic training, or None.
+        earlier: of a run that went on from trained weights, the curves of the runs before it, as `curves` writes them.
 
     Raises:
-        UnifiedError: the run or a result is not whole.
+        UnifiedError: the run or a result is not whole, or a run went on from another whose curves are missing.
     """
     described = _read(run / "run.json")
     try:
         parts = [
             HEAD.format(name=name),
-            *_facts(described, run),
+            *_facts(described, run, earlier),
             "## What it does",
             "",
             _sampling(result),
@@ -82,7 +87,7 @@ def card(
             "",
             "## Training",
             "",
-            *_training(described, run, twin),
+            *_training(described, run, twin, earlier),
             "",
             TAIL,
         ]
@@ -93,17 +98,18 @@ def card(
     return "\n".join(parts)
 
 
-def curves(runs: Mapping[str, Path]) -> str:
+def curves(runs: Mapping[str, Path], earlier: str | None = None) -> str:
     """Losses of several runs as CSV: ``run,step,tokens,loss,loss/TASK,...``, each row the mean of its steps since the last.
 
     Args:
         runs: folders of runs by name.
+        earlier: curves of runs before these, which stand in front.
 
     Raises:
         UnifiedError: a run has no metrics.
     """
-    lines: list[str] = []
-    columns: list[str] = []
+    lines: list[str] = [] if earlier is None else earlier.splitlines()
+    columns: list[str] = lines[0].split(",")[2:] if lines else []
     for name, folder in runs.items():
         rows = _metrics(folder)
         if not columns:
@@ -146,9 +152,24 @@ def ship(checkpoint: Path, judges: Path, text: str, table: str, licence: Path, o
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
 
 
-def _facts(described: Mapping[str, Any], run: Path) -> list[str]:
+def _first(described: Mapping[str, Any], earlier: str | None) -> dict[str, str] | None:
+    """Last row of the run that this one went on from, by column; None for a run from random weights."""
+    if not described["training"]["recipe"].get("start"):
+        return None
+    rows = list(csv.DictReader([] if earlier is None else earlier.splitlines()))
+    first = [row for row in rows if row["run"] == ELASTIC]
+    if not first:
+        raise UnifiedError(
+            f"Expected the curves of the run that this one went on from, with a run '{ELASTIC}', got none: name them with --earlier."
+        )
+    return first[-1]
+
+
+def _facts(described: Mapping[str, Any], run: Path, earlier: str | None) -> list[str]:
     model, config = described["model"], described["model"]["config"]
     rows = _metrics(run)
+    before = _first(described, earlier)
+    behind = f"{int(before['step']):,} steps, {int(before['tokens']) / 1e6:.2f} million tokens; then " if before else ""
     heads = f"{config['num_attention_heads']} heads"
     facts = {
         "parameters": f"{model['parameters']:,}, stored in bf16 (routers in fp32)",
@@ -156,7 +177,7 @@ def _facts(described: Mapping[str, Any], run: Path) -> list[str]:
         "experts": f"{config['num_experts']} of {config['moe_intermediate_size']} in every layer, {config['num_experts_per_tok']} a token, and a shared one of "
         f"{config['shared_intermediate_size']}",
         "routing": "sigmoid gate on the token alone, no modality; balance by a bias in the choice (arXiv 2408.15664); no token dropped",
-        "training": f"{rows[-1]['step']:,} steps, {int(rows[-1]['tokens']) / 1e6:.2f} million tokens, one seed, CPU",
+        "training": f"{behind}{rows[-1]['step']:,} steps, {int(rows[-1]['tokens']) / 1e6:.2f} million tokens, one seed, CPU",
         "texts, pictures, clips, sounds": f"{config['vocab_size']} text tokens; {config['image_size']} x {config['image_size']} in colour, scales "
         f"{', '.join(str(side) for side in config['image_scales'])} of {config['image_bits']} bits; four frames; 8 kHz, 25 steps a second of "
         f"{config['audio_levels']} codes",
@@ -256,23 +277,39 @@ def _tokenizers(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _frames(recipe: Mapping[str, Any]) -> str:
+    cut = recipe.get("clip_frames")
+    return f" Clips to be made have {', '.join(map(str, cut))} frames, by turns of chance." if cut else ""
+
+
 def _phase(phase: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{task} {count}" for task, count in phase["samples"].items())
     pulls = ", ".join(f"{task} {share:g}" for task, share in phase["shares"].items())
     return f"until {phase['until']:.0%} of the steps {counts}" + (f" (pulling harder: {pulls})" if pulls else "")
 
 
-def _training(described: Mapping[str, Any], run: Path, twin: Path | None) -> list[str]:
+def _commands(described: Mapping[str, Any], before: Mapping[str, str] | None) -> list[str]:
+    recipe = described["training"]["recipe"]
+    train = "workbench unified train --tokenizers tokenizers --data-root data --out "
+    lines = ["workbench unified tokenizers --data-root data --out tokenizers"]
+    own = f" --model-config '{json.dumps(recipe['model'])}'" if recipe.get("model") else ""
+    if before is not None:
+        lines.append(f"{train}first --steps {before['step']} --seed 0")
+    start = "" if before is None else " --start first/model"
+    return [*lines, f"{train}run{start} --steps {described['total_steps']} --seed {recipe['seed']}{own}"]
+
+
+def _training(described: Mapping[str, Any], run: Path, twin: Path | None, earlier: str | None) -> list[str]:
     recipe, rows = described["training"]["recipe"], _metrics(run)
+    before = _first(described, earlier)
     samples = "; ".join(_phase(phase) for phase in recipe["phases"])
     last = _tail(rows)
     lines = [
         "~~~",
-        "workbench unified tokenizers --data-root data --out tokenizers",
-        f"workbench unified train --tokenizers tokenizers --data-root data --out run --steps {described['total_steps']} --seed {recipe['seed']}",
+        *_commands(described, before),
         "~~~",
         "",
-        f"Samples a step and process: {samples}. AdamW at {recipe['learning_rate']:g}, {recipe['warmup']} steps of warm-up, linear decay over the last {recipe['decay']:.0%}; bias speed "
+        f"{'The last command: samples' if before else 'Samples'} a step and process: {samples}.{_frames(recipe)} AdamW at {recipe['learning_rate']:g}, {recipe['warmup']} steps of warm-up, linear decay over the last {recipe['decay']:.0%}; bias speed "
         f"{recipe['bias_speed']:g}; elastic training {'on' if recipe['elastic'] else 'off'}. Losses by step: [{CURVES}]({CURVES}); at the end (mean of the last 5 % of the "
         f"steps): {', '.join(f'{name} {value:.3f}' for name, value in last.items())}.",
     ]
@@ -313,6 +350,13 @@ def _metrics(run: Path) -> list[dict[str, float]]:
             f"Expected the metrics of a run in '{path}', but there are none: name the --out of the training."
         )
     return rows
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as fault:
+        raise UnifiedError(f"Expected the curves of a run in '{path}', but there are none: check the path.") from fault
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -386,6 +430,7 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--tokenizers", type=Path, required=True, help="folder of the tokenizers (its report.json)")
     made.add_argument("--untrained", type=Path, help="the same evaluation of an untrained model")
     made.add_argument("--twin", type=Path, help="folder of the run without elastic training")
+    made.add_argument("--earlier", type=Path, help="curves.csv of the runs that this one went on from")
     made.add_argument("--name", default="omni-mini", help="of the model (default %(default)s)")
     made.add_argument("--judges", type=Path, help="with --ship: folder of the judges")
     made.add_argument("--licence", type=Path, help="with --ship: file with the text of the licence")
@@ -396,6 +441,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = made.parse_args(arguments)
     with report() as status:
         untrained = _read(chosen.untrained) if chosen.untrained else None
+        earlier = _text_of(chosen.earlier) if chosen.earlier else None
         text = card(
             _read(chosen.results),
             chosen.run,
@@ -403,8 +449,12 @@ def main(arguments: list[str] | None = None) -> int:
             chosen.name,
             untrained,
             chosen.twin,
+            earlier,
         )
-        table = curves({"elastic": chosen.run, **({"plain": chosen.twin} if chosen.twin else {})})
+        table = curves(
+            {ELASTIC if earlier is None else FURTHER: chosen.run, **({"plain": chosen.twin} if chosen.twin else {})},
+            earlier,
+        )
         if chosen.out is not None:
             chosen.out.write_text(text, encoding="utf-8")
         if chosen.ship is not None:
