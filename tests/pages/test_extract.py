@@ -126,6 +126,19 @@ def test_a_link_restores_schema_and_settings_but_never_the_text(dashboard: Dashb
     assert "Zanzibar" not in fresh.text_area(key="extract.text").value
 
 
+def test_filters_stand_when_one_comes_back_from_another_page(dashboard: Dashboard, rules: None) -> None:
+    app = extracted(dashboard)
+    app.slider(key="extract.threshold").set_value(0.1).run()
+    app.toggle(key="extract.nested").set_value(False).run()
+    app.multiselect(key="extract.labels").select("date").run()
+    address = dict(app.query_params)
+    app.switch_page("pages/start.py").run()
+    app.query_params.clear()  # as the menu does
+    app.switch_page("pages/extract.py").run()
+    assert not app.exception
+    assert dict(app.query_params) == address and shown(app) == ["7"]
+
+
 def test_damaged_links_are_said(dashboard: Dashboard, rules: None, words: Words) -> None:
     app = dashboard.open("extract", schema="%%%", threshold="7", only="99,x", engine="no such")
     assert not app.exception
