@@ -95,6 +95,18 @@ def test_without_weights_the_page_says_what_to_do(
     assert "usm-mini" in said(app, words)
 
 
+def test_what_keeps_extract_from_being_pressed_is_said(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = dashboard.open("extract", engine="rules")
+    app.text_area(key="extract.text").input("  ").run()
+    assert "Put a text into the field first" in said(app, words) and "Press Extract" not in said(app, words)
+    app = extracted(dashboard)
+    app.text_area(key="extract.text").input("").run()
+    assert "before your last change. Put a text into the field first" in said(app, words)
+    app.selectbox(key="extract.engine").select("llm").run()
+    assert not app.exception and shown(app)
+    assert any("name a checkpoint" in each.value for each in app.info)  # beside what stands there already
+
+
 def test_filters_need_no_new_run(dashboard: Dashboard, rules: None) -> None:
     app = extracted(dashboard)
     engine = extract_job.ENGINES.get(Which("rules"))
@@ -169,6 +181,7 @@ def test_json_editor_says_what_is_wrong(dashboard: Dashboard, rules: None, words
     app.run()
     app.text_area(key="extract.json").input('{"entities": ["a", "a"]}').run()
     assert "declared twice" in said(app, words)
+    assert "Correct the schema first" in said(app, words) and "Press Extract" not in said(app, words)
     assert app.button(key="extract.go").disabled
     app.text_area(key="extract.json").input('{"entities": ["only"]}').run()
     assert not app.exception and not app.error
@@ -327,6 +340,7 @@ def test_a_long_text_shows_how_far_it_is_and_can_be_cancelled(
     assert session.jobs().snapshots()[0].state == "cancelled" and "extract.text.cancel" not in {
         b.key for b in app.button
     }
+    assert any("It was stopped and nothing is kept" in each.value for each in app.info)
 
 
 def test_engines_stay_loaded_and_make_room(rules: None) -> None:
