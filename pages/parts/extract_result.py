@@ -110,7 +110,7 @@ def _downloads(run: Run, shown: Document, threshold: float, nested: bool) -> Non
         "json": ("application/json", lambda: json.dumps(form, ensure_ascii=False, indent=1).encode()),
         "jsonl": ("application/jsonl", lambda: jsonl_bytes([shown])),
         "csv": ("text/csv", lambda: csv_bytes([shown])),
-        "html": ("text/html", lambda: _html(run, shown, threshold)),
+        "html": ("text/html", lambda: html_bytes(run, shown, threshold)),
     }
     for kind, (mime, make) in makers.items():
         row.download_button(
@@ -125,13 +125,18 @@ def _downloads(run: Run, shown: Document, threshold: float, nested: bool) -> Non
     row.button("Correct", key=f"{P}correct.go", icon=":material/edit:", type="tertiary", on_click=begin, args=(shown,))
 
 
-def _html(run: Run, shown: Document, threshold: float) -> bytes:
+def html_bytes(run: Run, shown: Document, threshold: float) -> bytes:
+    """What is shown as one file that stands alone: facts, the marked text, a table of what was found."""
     facts = [
         f"Engine {run.which.engine}, {run.model}, on {run.device}. Least score {threshold:.2f}.",
         f"Schema: {run.schema.dumps()}",
     ]
-    rows = [[line[c] for c in COLUMNS] for line in lines_of(shown)]
-    table = ("Results", COLUMNS, rows)
+    lines = list(lines_of(shown))
+    # One text: its name says nothing, and columns of a kind that was not found only push the others off the page.
+    columns = [c for c in COLUMNS if c != "document" and any(line[c] is not None for line in lines)]
+    tables = [("Results", columns, [[line[c] for c in columns] for line in lines])] if lines else []
+    if not lines:
+        facts.append("Nothing was found at this least score.")
     return document_html(
-        "Extraction", facts, [("", shown.text, marks_of(shown))], label_colours(run.schema), [table]
+        "Extraction", facts, [("", shown.text, marks_of(shown))], label_colours(run.schema), tables
     ).encode()

@@ -17,14 +17,24 @@ from pages.parts import extract_job
 from pages.parts.extract_address import LONGEST, from_address, pack, to_address, unpack
 from pages.parts.extract_batch import csv_bytes
 from pages.parts.extract_gold import DRAFT, GOLD, _drop, _join, _put, without_scores
-from pages.parts.extract_job import BatchOrder, BatchResult, Engines, EvaluationOrder, Which, run_batch, run_evaluation
+from pages.parts.extract_job import (
+    BatchOrder,
+    BatchResult,
+    Engines,
+    EvaluationOrder,
+    Run,
+    Which,
+    run_batch,
+    run_evaluation,
+)
+from pages.parts.extract_result import html_bytes
 from pages.parts.extract_schema import ready
 from pages.parts.extract_view import rows_for_table
 from tests.extract.conftest import PLUGIN
 from tests.extract.made import document
 from tests.pages.conftest import Dashboard
 from workbench import session
-from workbench.extract import Document, Schema, SchemaError, read_documents
+from workbench.extract import Document, Extraction, Schema, SchemaError, read_documents
 from workbench.extract.evaluate import score
 from workbench.jobs import JobList, Task
 
@@ -395,6 +405,18 @@ def test_downloads_say_what_is_shown(dashboard: Dashboard, rules: None) -> None:
     keys = {b.key for b in app.get("download_button")}
     assert {f"extract.download.{kind}" for kind in ("json", "jsonl", "csv", "html")} <= keys
     assert json.loads(json.dumps(app.session_state["extract.base"]))
+
+
+def test_the_html_file_has_no_columns_that_are_empty() -> None:
+    found = Document.read(
+        {"id": "t", "text": "Ada", "entities": [{"start": 0, "end": 3, "type": "name", "score": 0.5}]}
+    )
+    schema = Schema.of("name")
+    run = Run("Ada", schema, Which("rules"), Extraction(text="Ada", wanted=schema), 0.1, "rules", "cpu")
+    page = html_bytes(run, found, 0.3).decode()
+    assert "<th>text</th>" in page and "<th>head" not in page and "<th>document" not in page
+    page = html_bytes(run, Document(id="t", text="Ada"), 0.3).decode()
+    assert "<table" not in page.partition("<body>")[2] and "Nothing was found at this least score." in page
 
 
 def test_an_engine_whose_weights_are_named_stands_beside_another(
