@@ -29,7 +29,7 @@ from pages.parts.extract_job import (
 )
 from pages.parts.extract_result import html_bytes
 from pages.parts.extract_schema import ready
-from pages.parts.extract_view import rows_for_table
+from pages.parts.extract_view import columns_of_table, rows_for_table
 from tests.extract.conftest import PLUGIN
 from tests.extract.made import document
 from tests.pages.conftest import Dashboard
@@ -114,7 +114,7 @@ def test_what_keeps_extract_from_being_pressed_is_said(dashboard: Dashboard, rul
     assert "before your last change. Put a text into the field first" in said(app, words)
     app.selectbox(key="extract.engine").select("llm").run()
     assert not app.exception and shown(app)
-    assert any("name a checkpoint" in each.value for each in app.info)  # beside what stands there already
+    assert any("name a checkpoint" in str(each.value) for each in app.info)  # beside what stands there already
 
 
 def test_filters_need_no_new_run(dashboard: Dashboard, rules: None) -> None:
@@ -265,6 +265,7 @@ def test_corrections_change_what_they_say() -> None:
     assert [r.type for r in draft.relations] == ["knows"]
     assert [(e.type, [a.role for a in e.arguments]) for e in draft.events] == [("meeting", ["who"])]
     frame, picks = rows_for_table(draft)
+    assert set(frame.columns) == set(columns_of_table())
     rows = [(frame["kind"][n], frame["type"][n], int(frame["at"][n]), picks[n]) for n in range(len(frame))]
     _drop(draft, [row for row in rows if row[0] == "argument"])
     assert st.session_state[DRAFT].events[0].arguments == ()
@@ -350,7 +351,7 @@ def test_a_long_text_shows_how_far_it_is_and_can_be_cancelled(
     assert session.jobs().snapshots()[0].state == "cancelled" and "extract.text.cancel" not in {
         b.key for b in app.button
     }
-    assert any("It was stopped and nothing is kept" in each.value for each in app.info)
+    assert any("It was stopped and nothing is kept" in str(each.value) for each in app.info)
 
 
 def test_engines_stay_loaded_and_make_room(rules: None) -> None:
