@@ -85,14 +85,16 @@ def _start(
     upload: Any, schema: Schema, which: Which, threshold: float | None, nested: bool, labels: frozenset[str] | None, column: str,
     lines: bool, size: int, demonstrations: tuple[Document, ...],
 ) -> None:  # fmt: skip
-    folder = Path(tempfile.mkdtemp(prefix="workbench-"))
-    file = folder / f"texts{Path(upload.name).suffix.lower()}"
+    base = Path(tempfile.mkdtemp(prefix="workbench-"))
+    folder = base / "upload"  # of its own: the file keeps its name, by which faults call it, and is not the result's
+    folder.mkdir()
+    file = folder / Path(upload.name).name
     with file.open("wb") as sink:
         upload.seek(0)
         while chunk := upload.read(2**20):
             sink.write(chunk)
     order = BatchOrder(file, folder, schema, which, threshold, nested, labels, column, lines, size, demonstrations)
-    result = BatchResult(folder / "found.jsonl")
+    result = BatchResult(base / "found.jsonl")
     job = session.jobs().start(
         "Extraction from a file", partial(_work, order, result), partial(file.unlink, missing_ok=True)
     )

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +329,27 @@ def test_a_batch_that_breaks_keeps_what_was_done(rules: None, tmp_path: Path) ->
     end = JobList().start("b", lambda task: run_batch(wish, result, task)).wait(30)
     assert end.state == "failed" and "breaks the engine" in str(end.error)
     assert result.done == 8
+
+
+def test_a_file_of_no_texts_or_of_another_encoding_is_said(rules: None, tmp_path: Path) -> None:
+    for name, content, said_of_it in (
+        ("empty", b"", "'texts.csv' holds no text"),
+        ("head", b"id,text\n", "'texts.csv' holds no text"),
+        ("latin", "id,text\na,Zürich\n".encode("latin-1"), "'texts.csv' is not UTF-8 text: save it as UTF-8."),
+    ):
+        wish = order(tmp_path / name, 0)
+        wish.file.write_bytes(content)
+        result = BatchResult(wish.folder / "found.jsonl")
+        end = JobList().start("b", partial(run_batch, wish, result)).wait(30)
+        assert end.state == "failed" and said_of_it in str(end.error), name
+
+
+def test_a_batch_calls_the_file_as_it_was_uploaded(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = dashboard.open("extract", engine="rules")
+    app.file_uploader(key="extract.batch.file").upload("mine.csv", b"id,body\na,Ada\n", "text/csv").run()
+    app.button(key="extract.batch.go").click().run()
+    app = settled(app)
+    assert not app.exception and "'mine.csv' has no column 'text'" in said(app, words)
 
 
 def test_a_long_text_shows_how_far_it_is_and_can_be_cancelled(
