@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import threading
@@ -198,6 +199,17 @@ def test_json_editor_says_what_is_wrong(dashboard: Dashboard, rules: None, words
     assert not app.exception and not app.error
     assert app.session_state["extract.base"] == {"entities": ["only"]}
     assert dict(app.query_params)["schema"] == pack(Schema.of("only"))
+
+
+def test_a_schema_too_long_for_a_link_is_said(dashboard: Dashboard, rules: None, words: Words) -> None:
+    names = [hashlib.sha256(b"%d" % n).hexdigest() for n in range(100)]  # which no packing makes shorter
+    app = dashboard.open("extract", engine="rules")
+    app.session_state["extract.editor"] = "JSON"
+    app.run()
+    app.text_area(key="extract.json").input(Schema.of(*names[:3]).dumps()).run()
+    assert "Too long for the address" not in said(app, words) and "schema" in dict(app.query_params)
+    app.text_area(key="extract.json").input(Schema.of(*names).dumps()).run()
+    assert "Too long for the address" in said(app, words) and "schema" not in dict(app.query_params)
 
 
 def test_five_hundred_labels_are_edited_as_json(dashboard: Dashboard, rules: None) -> None:
