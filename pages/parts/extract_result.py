@@ -61,7 +61,7 @@ def _filters(run: Run) -> tuple[float, bool, frozenset[str] | None]:
         state[f"{P}threshold"] = advised
     low = round(min(max(floor, 0.0), 0.99), 2)
     state[f"{P}threshold"] = min(max(float(state[f"{P}threshold"]), low), 1.0)
-    one, two = st.columns([3, 2], vertical_alignment="bottom")
+    one, two = st.columns(2, vertical_alignment="bottom")
     threshold = one.slider(
         "Least score", low, 1.0, key=f"{P}threshold", step=0.01, on_change=_touch,
         help=f"The engine advises {advised:.2f}{_of_kinds(run)}; candidates below {floor:.2f} were not stored. {own_cut(run)}A type with a least score of its own keeps it.",
