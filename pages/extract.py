@@ -30,6 +30,7 @@ from workbench.extract import Schema, engines
 P = "extract."
 MOST_CHARACTERS = 200_000
 WAIT = 1.5  # seconds in which a short text is done
+NO_TEXT = "Put a text into the field first."
 ASKED = f"{P}asked"  # what the last run was started with
 
 
@@ -45,8 +46,10 @@ def main() -> None:
         which, beside, missing = choose_engine(known)
     with middle:
         text = _text()
-        _go(text, schema, which, beside, missing)
-        run = _run(text, schema, which, missing)
+        # A tooltip alone is not seen on a touch screen, and "press Extract" is no help while it cannot be pressed.
+        why = missing or ("Correct the schema first." if schema is None else "" if text.strip() else NO_TEXT)
+        _go(text, schema, which, beside, why)
+        run = _run(text, schema, which, missing, why)
     if run is not None:
         show_result(run, middle, right)
     else:
@@ -89,10 +92,8 @@ def _take_text(text: str) -> None:
     st.session_state[f"{P}text"] = text
 
 
-def _go(text: str, schema: Schema | None, which: Which, beside: Which | None, missing: str) -> None:
-    why = missing or (
-        "Correct the schema first." if schema is None else "" if text.strip() else "Put a text into the field first."
-    )
+def _go(text: str, schema: Schema | None, which: Which, beside: Which | None, why: str) -> None:
+    """The button; `why` says why it cannot be pressed, or is empty."""
     spec = engines()[which.engine]
     pressed = st.button(
         "Extract",
@@ -118,17 +119,24 @@ def _go(text: str, schema: Schema | None, which: Which, beside: Which | None, mi
             follow(job.id)
 
 
-def _run(text: str, schema: Schema | None, which: Which, missing: str) -> Run | None:
-    """The last run of this tab; says how it is going where there is none."""
+def _run(text: str, schema: Schema | None, which: Which, missing: str, why: str) -> Run | None:
+    """The last run of this tab; says how it is going where there is none.
+
+    Args:
+        missing: what the engine lacks, or "". why: what keeps Extract from being pressed, the engine's lack included, or "".
+    """
     name = st.session_state.get(f"{P}run")
     entry = kept().get(name)
     if entry is not None and isinstance(entry.result, Run):
         run: Run = entry.result
         spec = engines()[which.engine]
+        if missing:
+            st.info(plain(missing, 600), icon=":material/download:")
         others = run.which.engine == which.engine and spec.demonstrations and run.demonstrations != in_use(spec)
-        if others or run.text != text or (schema is not None and run.schema != schema):
+        if others or run.text != text or run.schema != schema:
             what = "text, schema and demonstrations" if others else "text and schema"
-            st.caption(f":material/info: What is below is of the {what} before your last change; press Extract again.")
+            then = "" if missing else why or "Press Extract again."  # what is missing stands above
+            st.caption(f":material/info: What is below is of the {what} before your last change. {then}")
         return run
     job = session.jobs().get(entry.job) if entry is not None else None
     now = job.snapshot() if job is not None else None
@@ -141,7 +149,11 @@ def _run(text: str, schema: Schema | None, which: Which, missing: str) -> Run | 
         name = st.session_state.get(f"{P}ready")
         if name in ready():
             _annotated(name, text)
-    elif now is None:
+    elif why:
+        st.info(why)
+    elif now is not None:
+        st.info("It was stopped and nothing is kept: press Extract to begin again.")
+    else:
         st.info("Press Extract: entities, relations and events appear here on the text.")
     return None
 

@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.extract_job import BatchOrder, BatchResult, Which, run_batch
-from pages.parts.extract_view import rows_for_table
+from pages.parts.extract_view import columns_of_table, rows_for_table
 from pages.parts.faults import in_words
 from pages.parts.frame import follow
 from pages.parts.words import count, plain, seconds
@@ -85,14 +85,16 @@ def _start(
     upload: Any, schema: Schema, which: Which, threshold: float | None, nested: bool, labels: frozenset[str] | None, column: str,
     lines: bool, size: int, demonstrations: tuple[Document, ...],
 ) -> None:  # fmt: skip
-    folder = Path(tempfile.mkdtemp(prefix="workbench-"))
-    file = folder / f"texts{Path(upload.name).suffix.lower()}"
+    base = Path(tempfile.mkdtemp(prefix="workbench-"))
+    folder = base / "upload"  # of its own: the file keeps its name, by which faults call it, and is not the result's
+    folder.mkdir()
+    file = folder / Path(upload.name).name
     with file.open("wb") as sink:
         upload.seek(0)
         while chunk := upload.read(2**20):
             sink.write(chunk)
     order = BatchOrder(file, folder, schema, which, threshold, nested, labels, column, lines, size, demonstrations)
-    result = BatchResult(folder / "found.jsonl")
+    result = BatchResult(base / "found.jsonl")
     job = session.jobs().start(
         "Extraction from a file", partial(_work, order, result), partial(file.unlink, missing_ok=True)
     )
@@ -137,7 +139,10 @@ def _show(batch: Batch) -> None:
         frame, _ = rows_for_table(document)
         frame.insert(0, "document", document.id)
         frames.append(frame)
-    st.dataframe(pd.concat(frames, ignore_index=True), key=f"{_P}batch.table", hide_index=True, height=300)
+    st.dataframe(
+        pd.concat(frames, ignore_index=True), key=f"{_P}batch.table", hide_index=True, height=300,
+        column_config={"document": st.column_config.TextColumn("Document"), **columns_of_table()},
+    )  # fmt: skip
     st.caption(f"Results of the first {count(min(result.done, SHOWN), 'text')}; the files hold all.")
     row = st.container(horizontal=True, key=f"{_P}batch.downloads")
     for name, mime, make in (("jsonl", "application/jsonl", _jsonl), ("csv", "text/csv", _csv)):

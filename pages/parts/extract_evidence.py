@@ -122,11 +122,13 @@ def _links(evidence: Evidence) -> None:
     st.dataframe(
         pd.DataFrame(rows), hide_index=True, key=f"{_P}links",
         column_config={
+            **{name: st.column_config.TextColumn(name.capitalize()) for name in ("link", "from", "to")},
             "score": st.column_config.NumberColumn("Score", format="%.2f", help="Before squashing; a link above 0 is accepted."),
+            "accepted": st.column_config.CheckboxColumn("Accepted", help="Whether its score is above 0."),
             "needed": st.column_config.CheckboxColumn("Needed", help="Whether the result would fall without it."),
         },
     )  # fmt: skip
-    st.caption("H head and T tail token of a span, L label; a link leads from the first letter to the last.")
+    st.caption("H is the first token of a span, T its last, L a label; H2T is the link that leads from H to T.")
 
 
 def _attention(evidence: Evidence) -> None:
@@ -164,7 +166,7 @@ def _attention(evidence: Evidence) -> None:
     )
     said = "one head" if len(found.heads) == 1 else f"mean of {len(found.heads)} heads"
     st.caption(
-        f"Rows: tokens of the result. Columns: labels of the schema,{shown} then the text. Layer {found.layer}, {said}; a row sums to 1."
+        f"Rows: tokens of the result. Columns: the labels asked in the same pass,{shown} then the text. Layer {found.layer}, {said}; a row sums to 1."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.extract_job import jsonl_bytes
-from pages.parts.extract_view import label_colours, rows_for_table, show_marked
+from pages.parts.extract_view import columns_of_table, label_colours, rows_for_table, show_marked
 from pages.parts.faults import in_words
 from pages.parts.words import count, plain
 from workbench.extract import Document, Event, ExtractError, Relation, Schema, Span
@@ -64,7 +64,7 @@ def show_draft(schema: Schema) -> None:
     draft: Document = st.session_state[DRAFT]
     with st.container(border=True, key=f"{_P}correct"):
         st.markdown("**Correct it**")
-        st.caption("Select words in the text, then say what they are. Pick a row of the table below to remove it.")
+        st.caption("Select words in the text, then say what they are.")
         show_marked(draft, label_colours(schema), f"{_P}draft.text", on_range=_take_range, height=300)
         if fault := st.session_state.pop(f"{_P}draft.fault", ""):
             st.error(fault)
@@ -116,8 +116,11 @@ def _remove(draft: Document) -> None:
     frame, picks = rows_for_table(draft)
     if frame.empty:
         return
+    # The tools of a table lie over what stands right above it: this line, and not the button Join.
+    st.caption("Pick rows of the table to remove them.")
     event = st.dataframe(
         frame.drop(columns="score"),
+        column_config=columns_of_table(),
         key=f"{_P}draft.table",
         hide_index=True,
         on_select="rerun",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pages.parts.faults import in_words_of
-from workbench.extract import Document, Engine, Evidence, Extraction, Schema, load_engine
+from workbench.extract import Document, Engine, Evidence, Extraction, RecordError, Schema, load_engine
 from workbench.extract.batch import annotated, extract_all
 from workbench.extract.evaluate import Evaluation, evaluate, score, within
 from workbench.extract.formats import Counts, read_annotated, schema_of
@@ -176,6 +176,8 @@ def run_batch(order: BatchOrder, result: BatchResult, task: Task) -> BatchResult
     with in_words_of(FIELDS, order.folder):
         task.progress(0, None, "Counting the texts")
         total = sum(1 for _ in read_texts(order.file, order.text_column, order.lines))
+        if not total:
+            raise RecordError(f"'{order.file.name}' holds no text, and at least one was expected: choose another file.")
         engine = ENGINES.get(order.which, task)
         documents = read_texts(order.file, order.text_column, order.lines)
         with result.file.open("w", encoding="utf-8", newline="\n") as file:

@@ -37,6 +37,8 @@ def show_result(run: Run, middle: Any, right: Any) -> None:
             other = run.beside.extraction.select(chosen, nested, labels, document_id="text")
             st.caption(_identity(run.beside, other))
             show_marked(other, colour, f"{P}marked.beside")
+            for note in run.beside.extraction.notes:
+                st.caption(plain(note, 400))
         _downloads(run, shown, threshold, nested)
     with right:
         show_results(shown, run.schema, colour, P, _pick)
@@ -59,18 +61,18 @@ def _filters(run: Run) -> tuple[float, bool, frozenset[str] | None]:
         state[f"{P}threshold"] = advised
     low = round(min(max(floor, 0.0), 0.99), 2)
     state[f"{P}threshold"] = min(max(float(state[f"{P}threshold"]), low), 1.0)
-    one, two, three = st.columns([5, 4, 5], vertical_alignment="bottom")
+    one, two = st.columns(2, vertical_alignment="bottom")
     threshold = one.slider(
         "Least score", low, 1.0, key=f"{P}threshold", step=0.01, on_change=_touch,
         help=f"The engine advises {advised:.2f}{_of_kinds(run)}; candidates below {floor:.2f} were not stored. {own_cut(run)}A type with a least score of its own keeps it.",
     )  # fmt: skip
-    if own_cut(run):
-        one.caption(own_cut(run))
     state.setdefault(f"{P}nested", True)
     nested = two.toggle("Nested", key=f"{P}nested", help="Off: of results that overlap only the best scored stays.")
+    if own_cut(run):  # a row of its own: beside a toggle it would stand in a column of two words
+        st.caption(own_cut(run))
     options = run.schema.labels()
     state[f"{P}labels"] = [label for label in state.get(f"{P}labels") or () if label in options]
-    labels = three.multiselect("Types", options, key=f"{P}labels", placeholder="All types")
+    labels = st.multiselect("Types", options, key=f"{P}labels", placeholder="All types")
     return threshold, nested, frozenset(labels) or None
 
 
@@ -110,7 +112,7 @@ def _downloads(run: Run, shown: Document, threshold: float, nested: bool) -> Non
         "json": ("application/json", lambda: json.dumps(form, ensure_ascii=False, indent=1).encode()),
         "jsonl": ("application/jsonl", lambda: jsonl_bytes([shown])),
         "csv": ("text/csv", lambda: csv_bytes([shown])),
-        "html": ("text/html", lambda: _html(run, shown, threshold)),
+        "html": ("text/html", lambda: html_bytes(run, shown, threshold)),
     }
     for kind, (mime, make) in makers.items():
         row.download_button(
@@ -125,13 +127,18 @@ def _downloads(run: Run, shown: Document, threshold: float, nested: bool) -> Non
     row.button("Correct", key=f"{P}correct.go", icon=":material/edit:", type="tertiary", on_click=begin, args=(shown,))
 
 
-def _html(run: Run, shown: Document, threshold: float) -> bytes:
+def html_bytes(run: Run, shown: Document, threshold: float) -> bytes:
+    """What is shown as one file that stands alone: facts, the marked text, a table of what was found."""
     facts = [
         f"Engine {run.which.engine}, {run.model}, on {run.device}. Least score {threshold:.2f}.",
         f"Schema: {run.schema.dumps()}",
     ]
-    rows = [[line[c] for c in COLUMNS] for line in lines_of(shown)]
-    table = ("Results", COLUMNS, rows)
+    lines = list(lines_of(shown))
+    # One text: its name says nothing, and columns of a kind that was not found only push the others off the page.
+    columns = [c for c in COLUMNS if c != "document" and any(line[c] is not None for line in lines)]
+    tables = [("Results", columns, [[line[c] for c in columns] for line in lines])] if lines else []
+    if not lines:
+        facts.append("Nothing was found at this least score.")
     return document_html(
-        "Extraction", facts, [("", shown.text, marks_of(shown))], label_colours(run.schema), [table]
+        "Extraction", facts, [("", shown.text, marks_of(shown))], label_colours(run.schema), tables
     ).encode()

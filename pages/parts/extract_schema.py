@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pages.parts.extract_address import pack
 from pages.parts.faults import in_words
 from pages.parts.words import count
 from workbench.extract import Document, Schema, SchemaError, read_documents
@@ -71,6 +72,8 @@ def show_schema() -> Schema | None:
     )  # fmt: skip
     if state.get(f"{_P}ready") != OWN and schema != ready()[state[f"{_P}ready"]][0]:
         st.caption("Changed from the ready one.")
+    if pack(schema) is None:
+        st.caption("Too long for the address: a link or a reload loses it. Download it, and paste it under JSON later.")
     return schema
 
 

@@ -37,10 +37,13 @@ HELD = (
 def restore() -> None:
     """Bring back what was chosen before another page was open."""
     held: dict[str, Any] = st.session_state.setdefault(f"{P}held", {})
-    if held and f"{P}text" not in st.session_state:  # Streamlit forgot the widgets of this page
-        carry_over()
+    forgotten = bool(held) and f"{P}text" not in st.session_state  # Streamlit forgot the widgets of this page
     for name, value in held.items():
-        st.session_state.setdefault(f"{P}{name}", value)
+        # What was written for a widget before it was first drawn outlives it, and is older than what is held.
+        if forgotten or f"{P}{name}" not in st.session_state:
+            st.session_state[f"{P}{name}"] = value
+    if forgotten:  # after the name of the ready schema is back, or an unchanged one would become one's own
+        carry_over()
 
 
 def hold() -> None:
@@ -51,7 +54,8 @@ def hold() -> None:
 def settle(known: dict[str, EngineSpec]) -> None:
     """Take over what the address says where it is not what this page wrote there last."""
     state, address = st.session_state, st.query_params.to_dict()
-    if f"{P}base" in state and address == state.get(f"{P}address"):
+    # Coming back from another page the address is bare: it says nothing, and what was chosen stands.
+    if f"{P}base" in state and (not address or address == state.get(f"{P}address")):
         return
     first = next(iter(ready()))
     name = address.get("ready", first)

@@ -149,6 +149,26 @@ def rows_for_table(document: Document) -> tuple[pd.DataFrame, list[Pick]]:
     return pd.DataFrame(rows, columns=["kind", "type", "words", "score", "at"]), picks
 
 
+def columns_of_table(width: dict[str, int] | None = None) -> dict[str, Any]:
+    """How the columns of `rows_for_table` are named and written, wherever they are shown.
+
+    Args:
+        width: of a column in pixels; one that is not named takes the room that is left.
+    """
+    wide = width or {}
+    return {
+        "kind": st.column_config.TextColumn("Kind", width=wide.get("kind")),
+        "type": st.column_config.TextColumn("Type", width=wide.get("type")),
+        "words": st.column_config.TextColumn("Words", width=wide.get("words")),
+        "score": st.column_config.ProgressColumn(
+            "Score", min_value=0.0, max_value=1.0, format="%.2f", width=wide.get("score")
+        ),
+        "at": st.column_config.NumberColumn(
+            "At", help="First character, counted from 0 in Unicode code points.", width=wide.get("at")
+        ),
+    }
+
+
 def _table(document: Document, prefix: str, on_pick: Callable[[Pick], None]) -> None:
     frame, picks = rows_for_table(document)
     if frame.empty:
@@ -164,13 +184,8 @@ def _table(document: Document, prefix: str, on_pick: Callable[[Pick], None]) -> 
     st.dataframe(
         frame.head(MOST_ROWS), key=key, hide_index=True, on_select=take, selection_mode="single-row",
         height=min(420, 42 + 30 * len(frame)), row_height=30, column_order=["words", "type", "score", "kind", "at"],
-        column_config={
-            "kind": st.column_config.TextColumn("Kind", width="small"),
-            "type": st.column_config.TextColumn("Type", width="small"),
-            "words": st.column_config.TextColumn("Words"),
-            "score": st.column_config.ProgressColumn("Score", min_value=0.0, max_value=1.0, format="%.2f", width="small"),
-            "at": st.column_config.NumberColumn("At", help="First character, counted from 0 in Unicode code points.", width="small"),
-        },
+        # Words, type and score fit the column at 1,500 pixels; left to itself the table keeps the widths of the first text.
+        column_config=columns_of_table({"words": 130, "type": 100, "score": 72, "kind": 72, "at": 52}),
     )  # fmt: skip
     shown = f"The first {MOST_ROWS:,} of " if len(frame) > MOST_ROWS else ""
     st.caption(f"{shown}{count(len(frame), 'row')}; the box before a row picks it.")
@@ -253,6 +268,12 @@ def _triplets(document: Document) -> None:
     if not rows:
         st.caption("No aspect with an opinion was found at this threshold.")
         return
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height=min(460, 60 + 36 * len(rows)))
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, height=min(460, 42 + 35 * len(rows)),
+        column_config={
+            **{name: st.column_config.TextColumn(name.capitalize()) for name in ("aspect", "opinion", "polarity")},
+            "score": st.column_config.NumberColumn("Score", format="%.2f"),
+        },
+    )  # fmt: skip
     often = Counter(row["polarity"] for row in rows)
     st.caption(" · ".join(f"{plain(name)}: {times}" for name, times in often.most_common()))

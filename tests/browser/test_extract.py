@@ -140,6 +140,19 @@ def test_an_example_is_marked_with_the_mouse(page: Any) -> None:
     assert kept["entities"] == [{"start": start, "end": start + 3, "type": "person"}]
 
 
+def test_nothing_is_cut_or_covered(page: Any) -> None:
+    run(page, TEXT)
+    assert page.locator(".st-key-extract-labels").bounding_box()["width"] > 300, "a chosen type is cut to dots"
+    page.get_by_role("button", name="Correct", exact=True).click()
+    settle(page)
+    table = page.locator(".st-key-extract-draft-table").bounding_box()
+    page.mouse.move(table["x"] + table["width"] - 40, table["y"] + 60)  # its tools appear above it
+    tools = page.locator('.st-key-extract-draft-table [data-testid="stElementToolbarButtonContainer"]')
+    tools.wait_for()
+    join = page.get_by_role("button", name="Join", exact=True).bounding_box()
+    assert tools.bounding_box()["y"] >= join["y"] + join["height"], "the tools of the table lie over Join"
+
+
 def test_each_line_runs_in_the_direction_of_its_script(page: Any) -> None:
     run(page, "שלום Ada אמר Bo\nAda met Bo")
     words = page.locator(".wb-marked").first.locator("span.on")

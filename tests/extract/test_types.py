@@ -64,6 +64,8 @@ def test_sentiment_is_short_for_entities_and_relations() -> None:
         ({"entities": "person"}, "entities: a list was expected here, but 'person' came"),
         ({"relations": ["r"]}, "relations: an object with names as keys was expected here"),
         ({"entities": [5]}, "entities.0"),
+        ({"sentiment": {"polarities": []}}, "sentiment.polarities: a list of at least 1 was expected here"),
+        ({"events": {"attack": None}}, "events.attack: a list was expected here, but null came"),
         ({"entities": ["  "]}, "entities.0.name: a name with at least one visible character"),
         ({"entities": ["a" * 201]}, "at most 200 characters"),
         ({"entities": [f"t{n}" for n in range(20_001)]}, "20,001 labels"),
@@ -84,6 +86,11 @@ def test_schemas_refused_in_one_sentence(value: object, words: str) -> None:
 def test_schema_texts_refused(text: str) -> None:
     with pytest.raises(SchemaError, match=r"\.$"):
         Schema.parse(text)
+
+
+def test_a_blank_schema_text_is_said_to_be_empty() -> None:
+    with pytest.raises(SchemaError, match="The schema is empty"):
+        Schema.parse(" \n")
 
 
 def test_five_hundred_labels_and_any_script() -> None:

@@ -204,7 +204,7 @@ def test_attention_goes_to_the_demonstrations(dashboard: Dashboard, copies: None
     assert shares == pytest.approx({"1": 0.0, "2": 0.8, "3": 0.0}), "only the second marks Ada"
     assert "80 % in all" in said(app, words)
     assert (
-        "Columns: labels of the schema, demonstrations (the number before a token says which), then the text"
+        "Columns: the labels asked in the same pass, demonstrations (the number before a token says which), then the text"
         in said(app, words)
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,24 @@ from pages.parts import extract_job
 from pages.parts.extract_address import LONGEST, from_address, pack, to_address, unpack
 from pages.parts.extract_batch import csv_bytes
 from pages.parts.extract_gold import DRAFT, GOLD, _drop, _join, _put, without_scores
-from pages.parts.extract_job import BatchOrder, BatchResult, Engines, EvaluationOrder, Which, run_batch, run_evaluation
+from pages.parts.extract_job import (
+    BatchOrder,
+    BatchResult,
+    Engines,
+    EvaluationOrder,
+    Run,
+    Which,
+    run_batch,
+    run_evaluation,
+)
+from pages.parts.extract_result import html_bytes
 from pages.parts.extract_schema import ready
-from pages.parts.extract_view import rows_for_table
+from pages.parts.extract_view import columns_of_table, rows_for_table
 from tests.extract.conftest import PLUGIN
 from tests.extract.made import document
 from tests.pages.conftest import Dashboard
 from workbench import session
-from workbench.extract import Document, Schema, SchemaError, read_documents
+from workbench.extract import Document, Extraction, Schema, SchemaError, read_documents
 from workbench.extract.evaluate import score
 from workbench.jobs import JobList, Task
 
@@ -95,6 +107,18 @@ def test_without_weights_the_page_says_what_to_do(
     assert "usm-mini" in said(app, words)
 
 
+def test_what_keeps_extract_from_being_pressed_is_said(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = dashboard.open("extract", engine="rules")
+    app.text_area(key="extract.text").input("  ").run()
+    assert "Put a text into the field first" in said(app, words) and "Press Extract" not in said(app, words)
+    app = extracted(dashboard)
+    app.text_area(key="extract.text").input("").run()
+    assert "before your last change. Put a text into the field first" in said(app, words)
+    app.selectbox(key="extract.engine").select("llm").run()
+    assert not app.exception and shown(app)
+    assert any("name a checkpoint" in str(each.value) for each in app.info)  # beside what stands there already
+
+
 def test_filters_need_no_new_run(dashboard: Dashboard, rules: None) -> None:
     app = extracted(dashboard)
     engine = extract_job.ENGINES.get(Which("rules"))
@@ -124,6 +148,19 @@ def test_a_link_restores_schema_and_settings_but_never_the_text(dashboard: Dashb
     assert dict(fresh.query_params) == address
     assert fresh.session_state["extract.base"] == schema.to_json()
     assert "Zanzibar" not in fresh.text_area(key="extract.text").value
+
+
+def test_filters_stand_when_one_comes_back_from_another_page(dashboard: Dashboard, rules: None) -> None:
+    app = extracted(dashboard)
+    app.slider(key="extract.threshold").set_value(0.1).run()
+    app.toggle(key="extract.nested").set_value(False).run()
+    app.multiselect(key="extract.labels").select("date").run()
+    address = dict(app.query_params)
+    app.switch_page("pages/start.py").run()
+    app.query_params.clear()  # as the menu does
+    app.switch_page("pages/extract.py").run()
+    assert not app.exception
+    assert dict(app.query_params) == address and shown(app) == ["7"]
 
 
 def test_damaged_links_are_said(dashboard: Dashboard, rules: None, words: Words) -> None:
@@ -156,11 +193,23 @@ def test_json_editor_says_what_is_wrong(dashboard: Dashboard, rules: None, words
     app.run()
     app.text_area(key="extract.json").input('{"entities": ["a", "a"]}').run()
     assert "declared twice" in said(app, words)
+    assert "Correct the schema first" in said(app, words) and "Press Extract" not in said(app, words)
     assert app.button(key="extract.go").disabled
     app.text_area(key="extract.json").input('{"entities": ["only"]}').run()
     assert not app.exception and not app.error
     assert app.session_state["extract.base"] == {"entities": ["only"]}
     assert dict(app.query_params)["schema"] == pack(Schema.of("only"))
+
+
+def test_a_schema_too_long_for_a_link_is_said(dashboard: Dashboard, rules: None, words: Words) -> None:
+    names = [hashlib.sha256(b"%d" % n).hexdigest() for n in range(100)]  # which no packing makes shorter
+    app = dashboard.open("extract", engine="rules")
+    app.session_state["extract.editor"] = "JSON"
+    app.run()
+    app.text_area(key="extract.json").input(Schema.of(*names[:3]).dumps()).run()
+    assert "Too long for the address" not in said(app, words) and "schema" in dict(app.query_params)
+    app.text_area(key="extract.json").input(Schema.of(*names).dumps()).run()
+    assert "Too long for the address" in said(app, words) and "schema" not in dict(app.query_params)
 
 
 def test_five_hundred_labels_are_edited_as_json(dashboard: Dashboard, rules: None) -> None:
@@ -229,6 +278,7 @@ def test_corrections_change_what_they_say() -> None:
     assert [r.type for r in draft.relations] == ["knows"]
     assert [(e.type, [a.role for a in e.arguments]) for e in draft.events] == [("meeting", ["who"])]
     frame, picks = rows_for_table(draft)
+    assert set(frame.columns) == set(columns_of_table())
     rows = [(frame["kind"][n], frame["type"][n], int(frame["at"][n]), picks[n]) for n in range(len(frame))]
     _drop(draft, [row for row in rows if row[0] == "argument"])
     assert st.session_state[DRAFT].events[0].arguments == ()
@@ -293,6 +343,27 @@ def test_a_batch_that_breaks_keeps_what_was_done(rules: None, tmp_path: Path) ->
     assert result.done == 8
 
 
+def test_a_file_of_no_texts_or_of_another_encoding_is_said(rules: None, tmp_path: Path) -> None:
+    for name, content, said_of_it in (
+        ("empty", b"", "'texts.csv' holds no text"),
+        ("head", b"id,text\n", "'texts.csv' holds no text"),
+        ("latin", "id,text\na,Zürich\n".encode("latin-1"), "'texts.csv' is not UTF-8 text: save it as UTF-8."),
+    ):
+        wish = order(tmp_path / name, 0)
+        wish.file.write_bytes(content)
+        result = BatchResult(wish.folder / "found.jsonl")
+        end = JobList().start("b", partial(run_batch, wish, result)).wait(30)
+        assert end.state == "failed" and said_of_it in str(end.error), name
+
+
+def test_a_batch_calls_the_file_as_it_was_uploaded(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = dashboard.open("extract", engine="rules")
+    app.file_uploader(key="extract.batch.file").upload("mine.csv", b"id,body\na,Ada\n", "text/csv").run()
+    app.button(key="extract.batch.go").click().run()
+    app = settled(app)
+    assert not app.exception and "'mine.csv' has no column 'text'" in said(app, words)
+
+
 def test_a_long_text_shows_how_far_it_is_and_can_be_cancelled(
     dashboard: Dashboard, rules: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +385,7 @@ def test_a_long_text_shows_how_far_it_is_and_can_be_cancelled(
     assert session.jobs().snapshots()[0].state == "cancelled" and "extract.text.cancel" not in {
         b.key for b in app.button
     }
+    assert any("It was stopped and nothing is kept" in str(each.value) for each in app.info)
 
 
 def test_engines_stay_loaded_and_make_room(rules: None) -> None:
@@ -368,6 +440,18 @@ def test_downloads_say_what_is_shown(dashboard: Dashboard, rules: None) -> None:
     keys = {b.key for b in app.get("download_button")}
     assert {f"extract.download.{kind}" for kind in ("json", "jsonl", "csv", "html")} <= keys
     assert json.loads(json.dumps(app.session_state["extract.base"]))
+
+
+def test_the_html_file_has_no_columns_that_are_empty() -> None:
+    found = Document.read(
+        {"id": "t", "text": "Ada", "entities": [{"start": 0, "end": 3, "type": "name", "score": 0.5}]}
+    )
+    schema = Schema.of("name")
+    run = Run("Ada", schema, Which("rules"), Extraction(text="Ada", wanted=schema), 0.1, "rules", "cpu")
+    page = html_bytes(run, found, 0.3).decode()
+    assert "<th>text</th>" in page and "<th>head" not in page and "<th>document" not in page
+    page = html_bytes(run, Document(id="t", text="Ada"), 0.3).decode()
+    assert "<table" not in page.partition("<body>")[2] and "Nothing was found at this least score." in page
 
 
 def test_an_engine_whose_weights_are_named_stands_beside_another(

@@ -38,6 +38,7 @@ _WORDS = {
     "float_parsing": "a number was expected here, but {came} came",
     "float_type": "a number was expected here, but {came} came",
     "tuple_type": "a list was expected here, but {came} came",
+    "too_short": "a list of at least {min_length} was expected here",
     "dict_type": "an object with names as keys was expected here, but {came} came",
 }
 
@@ -50,6 +51,6 @@ def first_fault(fault: ValidationError) -> str:
     if words is None:
         what = first["msg"].removeprefix("Value error, ").rstrip(".")
     else:
-        came = repr(first["input"])
+        came = "null" if first["input"] is None else repr(first["input"])  # as JSON says it
         what = words.format(**first.get("ctx", {}), came=came if len(came) <= 60 else f"{came[:57]}…")
     return f"{where}: {what}" if where else what

@@ -134,6 +134,8 @@ class Schema(Frozen):
         Raises:
             SchemaError: it is not JSON, or not a schema.
         """
+        if not text.strip():
+            return cls.read({})  # an empty schema, and no puzzle of what JSON expects at column 1
         try:
             return cls.read(json.loads(text, object_pairs_hook=_no_double_keys))
         except json.JSONDecodeError as fault:

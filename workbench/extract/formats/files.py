@@ -89,6 +89,8 @@ def expected(path: Path, what: str, place: str = "") -> Iterator[None]:
         yield
     except ExtractError:
         raise
+    except UnicodeDecodeError:  # a ValueError, of which the sentence below would tell the codec's words
+        raise RecordError(f"'{path.name}' is not UTF-8 text: save it as UTF-8.") from None
     except ValidationError as fault:
         raise RecordError(f"{place or f'{path.name}'} is not {what}: {first_fault(fault)}.") from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, SyntaxError) as fault:
