@@ -157,7 +157,7 @@ def _form() -> None:
         else:
             predictions = st.file_uploader("Predictions", type=["jsonl"], key=f"{P}predictions", help="Annotated texts in the order of the gold, as Extract writes them.")  # fmt: skip
             why = why or ("" if predictions is not None else "Choose a file of predictions first.")
-        mode = st.selectbox("A gold item is matched", MODES, key=f"{P}mode", format_func={"normal": "once", "set": "as sets", "multimatch": "again and again"}.__getitem__, help="Match modes of UIE's scorer: normal, set, multimatch.")  # fmt: skip
+        mode = st.selectbox("A gold item is matched", MODES, key=f"{P}mode", format_func={"normal": "once", "set": "as sets", "multimatch": "by every finding"}.__getitem__, help="Match modes of UIE's scorer: normal (a gold item is matched by one finding), set (repeated items count once), multimatch (equal findings all match it).")  # fmt: skip
     if st.button(
         "Evaluate",
         key=f"{P}go",
@@ -207,7 +207,9 @@ def _start(
         gold = folder / f"{given['name']}.jsonl"
         gold.write_bytes(jsonl_bytes(texts))
     elif source == "file":
-        gold = folder / f"gold{Path(upload.name).suffix.lower()}"
+        own = folder / "gold"  # a folder of its own: the file keeps its name, by which faults call it
+        own.mkdir()
+        gold = own / Path(upload.name).name
         gold.write_bytes(upload.getvalue())
         given["name"] = upload.name
     stored: Path | None = None

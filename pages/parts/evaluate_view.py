@@ -55,8 +55,7 @@ def show_scores(found: Evaluated) -> None:
     if not rows:
         st.info("Nothing in these texts is annotated with a type of the schema, so there is nothing to score.")
         return
-    percent = {name: st.column_config.NumberColumn(name, format="percent") for name in ("precision", "recall", "F1")}
-    st.dataframe(pd.DataFrame(rows), key=f"{P}scores", hide_index=True, column_config=percent)
+    _shares(pd.DataFrame(rows), f"{P}scores")
     over = (
         f"{result.resamples:,} resamples of the texts"
         if any(row["95 % interval"] != "-" for row in rows)
@@ -69,7 +68,7 @@ def show_scores(found: Evaluated) -> None:
             {"model": s.model, "parameters": f"{s.parameters} M", "what": SAID[s.metric], "F1": s.f1} for s in stated
         ]
         st.markdown("**Published for the same split**")
-        st.dataframe(pd.DataFrame(lines), key=f"{P}published", hide_index=True, column_config={"F1": percent["F1"]})
+        _shares(pd.DataFrame(lines), f"{P}published")
         st.caption("By offset, as their papers state it; models and training data differ, so read it as a yardstick.")
     there = [metric for metric in METRICS if any(row["what"] == SAID[metric] for row in rows)]
     with st.expander("By type", icon=":material/category:"):
@@ -89,7 +88,7 @@ def show_scores(found: Evaluated) -> None:
                 for name, c in sorted(by.items(), key=lambda item: -item[1].gold)
             ]
         )
-        st.dataframe(frame, key=f"{P}types", hide_index=True, column_config=percent)
+        _shares(frame, f"{P}types")
 
 
 def show_figures(figures: Sequence[Figure]) -> None:
@@ -100,17 +99,24 @@ def show_figures(figures: Sequence[Figure]) -> None:
         rows.append(
             {
                 "test part": each.data, "what": SAID[tuple(each.what.split())], "F1": each.f1, "95 % interval": between,
-                "texts": f"{each.texts:,}" + ("" if each.whole else ", the first"), "gold": each.gold, "published for the same part": each.stated or "-",
+                "texts": f"{each.texts:,}" + ("" if each.whole else ", the first"), "gold": each.gold, "published": each.stated or "-",
             }
         )  # fmt: skip
-    st.dataframe(
-        pd.DataFrame(rows),
-        key=f"{P}figures",
-        hide_index=True,
-        column_config={"F1": st.column_config.NumberColumn("F1", format="percent")},
-    )
+    _shares(pd.DataFrame(rows), f"{P}figures")
     st.caption(
-        "Micro F1 by offset under the sets' own type names; intervals over texts. Published models are larger and were tuned to each set."
+        "Micro F1 by offset under the sets' own type names; intervals over texts. Published: F1 that papers state of the same part, in per cent; their models are larger "
+        "and were tuned to each set."
+    )
+
+
+def _shares(frame: pd.DataFrame, key: str) -> None:
+    """A table whose precision, recall and F1 are shares, shown in per cent with one decimal."""
+    columns = [name for name in ("precision", "recall", "F1") if name in frame]
+    st.dataframe(
+        frame.assign(**{name: 100 * frame[name] for name in columns}),
+        key=key,
+        hide_index=True,
+        column_config={name: st.column_config.NumberColumn(name, format="%.1f%%") for name in columns},
     )
 
 

@@ -41,7 +41,7 @@ def show_result(run: Run, middle: Any, right: Any) -> None:
                 st.caption(plain(note, 400))
         _downloads(run, shown, threshold, nested)
     with right:
-        show_results(shown, run.schema, colour, P, _pick)
+        show_results(shown, run.extraction, run.schema, colour, P, _pick)
     if picked is not None:
         show_evidence(run, shown, picked)
     show_written(run)

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.words import count, plain
-from workbench.extract import Document, Schema
+from workbench.extract import Document, Extraction, Schema
 from workbench.extract.marks import Units, lines_of, marks_of
 from workbench.figures.interactive_arcs import MOST, Arc, arcs
 from workbench.figures.marked import colour_of, colours, drawn_layers
@@ -110,9 +110,20 @@ def label_colours(schema: Schema) -> dict[str, str]:
 
 # ------------------------------------------------------------------ the right side
 def show_results(
-    document: Document, schema: Schema, colour: dict[str, str], prefix: str, on_pick: Callable[[Pick], None]
+    document: Document,
+    extraction: Extraction,
+    schema: Schema,
+    colour: dict[str, str],
+    prefix: str,
+    on_pick: Callable[[Pick], None],
 ) -> None:
-    """Table, cards, arcs and, where the schema asks for it, sentiment."""
+    """Table, cards, arcs and, where the schema asks for it, sentiment.
+
+    Args:
+        document: what of the extraction is chosen.
+        schema: as it was asked, sentiment not written out.
+        prefix: of the keys of what is drawn.
+    """
     has_sentiment = schema.sentiment is not None or any(
         r.head.type == "aspect" and r.tail.type == "opinion" for r in document.relations or ()
     )
@@ -122,7 +133,7 @@ def show_results(
     with tabs[1]:
         _cards(document, colour)
     with tabs[2]:
-        _arcs(document, colour, prefix)
+        _arcs(document, extraction, colour, prefix)
     if has_sentiment:
         with tabs[3]:
             _triplets(document)
@@ -235,7 +246,7 @@ def _cards(document: Document, colour: dict[str, str]) -> None:
             st.html("".join(out))
 
 
-def _arcs(document: Document, colour: dict[str, str], prefix: str) -> None:
+def _arcs(document: Document, extraction: Extraction, colour: dict[str, str], prefix: str) -> None:
     links = [
         Arc(r.type, (r.head.start, r.head.end), (r.tail.start, r.tail.end), r.score) for r in document.relations or ()
     ]
@@ -245,7 +256,12 @@ def _arcs(document: Document, colour: dict[str, str], prefix: str) -> None:
         for a in event.arguments
     ]
     if not links:
-        st.caption("No relation and no event was found at this threshold, or the schema asks for none.")
+        if not (extraction.wanted.relations or extraction.wanted.events):
+            st.caption("The schema asks for no relation and no event.")
+        elif weaker := len(extraction.relations) + sum(len(event.arguments) for event in extraction.events):
+            st.caption(f"No link passes what is chosen; {count(weaker, 'weaker one')} would show at a lower threshold.")
+        else:
+            st.caption("No relation and no argument was found, not even a weak one.")
         return
     shades = {link.name: colour_of(link.name, colour) for link in links}
     st.plotly_chart(arcs(document.text, links, shades), key=f"{prefix}arcs", config={"displayModeBar": False})

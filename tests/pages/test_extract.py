@@ -244,6 +244,18 @@ def test_sentiment_has_its_triplets(dashboard: Dashboard, rules: None) -> None:
     assert "Sentiment" in [tab.label for tab in app.tabs][4:]
 
 
+def test_arcs_say_why_there_are_none(dashboard: Dashboard, rules: None, words: Words) -> None:
+    relation = {"entities": ["person"], "relations": {"met": {"head": ["person"], "tail": ["person"]}}}
+    app = extracted(dashboard, "Ada and Bo", schema=str(pack(Schema.read(relation))), threshold="0.50")
+    assert len(app.get("plotly_chart")) == 1, "their relation has .6"
+    app.slider(key="extract.threshold").set_value(0.8).run()
+    assert "No link passes what is chosen; 1 weaker one would show" in said(app, words)
+    app = extracted(dashboard, "Ada", schema=str(pack(Schema.read(relation))))
+    assert "No relation and no argument was found" in said(app, words)
+    app = extracted(dashboard, "Ada", schema=str(pack(Schema.read({"entities": ["person"]}))))
+    assert "The schema asks for no relation and no event." in said(app, words)
+
+
 def test_a_broken_engine_is_said(dashboard: Dashboard, rules: None, words: Words) -> None:
     app = extracted(dashboard, "BREAK it")
     assert "This text breaks the engine of the tests" in said(app, words)

@@ -119,7 +119,10 @@ def train(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps of the whole run.")] = 2000,
     start: Annotated[
         Path | None,
-        typer.Option("--start", help="Checkpoint whose weights a new run begins with, in phases of its own; random ones if not given."),
+        typer.Option(
+            "--start",
+            help="Checkpoint whose weights a new run begins with, in phases of its own; random ones if not given.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
     elastic: Annotated[

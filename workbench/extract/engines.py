@@ -144,7 +144,7 @@ class EngineSpec:
         if model:
             return ""
         if self.named:
-            return f"{self.title} has no weights of its own: name a checkpoint, by folder or hub id, as the model."
+            return f"{self.title} has no weights of its own: name a checkpoint, by folder or hub id, as its model (on the page: Weights)."
         if self.models and not self.shipped():
             return f"No weights for the engine '{self.name}' are at hand: name a checkpoint's folder or hub id as the model, or train one with `workbench train --engine {self.name}`."
         return ""

@@ -77,7 +77,7 @@ class LlmEngine:
         """
         if model is None:
             raise EngineError(
-                "The engine 'llm' has no weights of its own: name a text model by folder or hub id as the model."
+                "The engine 'llm' has no weights of its own: name a text model, by folder or hub id, as its model (on the page: Weights)."
             )
         net, tokenizer, name = load_text_model(model, device, dtype)
         return cls(net, tokenizer, name, **options)
