@@ -26,7 +26,7 @@ from workbench.extract.usm.train.prompts import Prompter
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.run import start_model
 from workbench.extract.usm.train.sources import PLANS, Plan, Source, load_sources, make_source
-from workbench.extract.usm.tune import Part, fit, read_every_way
+from workbench.extract.usm.tune import THRESHOLDS, Part, f1_by_threshold, fit, read_every_way
 from workbench.extract.usm.weights import load_model
 
 
@@ -265,6 +265,10 @@ def test_the_reading_is_chosen_on_development_texts(tokenizer: Any, model: UsmMo
     right = reading.curve("entity").probability(4.0)
     wrong = reading.curve("entity").probability(-1.0)
     assert right > 0.9 > 0.3 > wrong
+    plain = fit([Part("own", texts, schema, found)], calibrated=False)
+    assert not plain.calibrated and plain.curve("entity").probability(0.0) == 0.5
+    tried = f1_by_threshold([Part("own", texts, schema, found)], plain, THRESHOLDS)
+    assert plain.threshold == max(THRESHOLDS, key=lambda each: np.mean(list(tried[each].values())))
 
 
 def test_reading_every_way_runs_the_model_once(

@@ -103,8 +103,12 @@ def read_every_way(engine: UsmEngine, documents: Sequence[Document], schema: Sch
     return found
 
 
-def fit(parts: Sequence[Part]) -> Reading:
+def fit(parts: Sequence[Part], calibrated: bool = True) -> Reading:
     """The reading that does best on development parts.
+
+    Args:
+        calibrated: whether scores are to mean probabilities on these parts. Without it the plain sigmoid of the links is the score: a model that
+            knows next to nothing of the types then still has candidates, which as probabilities would all lie below the floor.
 
     Raises:
         ExtractError: there are no candidates to learn from.
@@ -113,7 +117,7 @@ def fit(parts: Sequence[Part]) -> Reading:
         raise ExtractError(
             "There are no development texts to learn thresholds from: name a set that has a development part."
         )
-    curves = {mode: _curves(parts, mode) for mode in MODES}
+    curves = {mode: _curves(parts, mode) for mode in MODES} if calibrated else {}
     tried = {
         (mode, threshold): float(np.mean(list(f1.values()) or [0.0]))
         for mode in MODES

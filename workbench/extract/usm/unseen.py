@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
     def learn(engine: UsmEngine) -> Reading:
         if not types:
             types.update(types_never_taught(base, chosen.data_root, engine.tokenizer, shelf))
-        return fit(proxy_parts(engine, chosen.data_root, types, chosen.development))
+        return fit(proxy_parts(engine, chosen.data_root, types, chosen.development), calibrated=False)
 
     def trained(arm: str, seed: int, start: str, steps: int, found: Callable[[UsmEngine], dict[str, Any]]) -> Any:
         recipe = replace(recipes(base)[arm], seed=seed)
