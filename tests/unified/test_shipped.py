@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from workbench.analysis.significance import NullName, significance_table
 from workbench.capture import DEFAULT_GROUPS, Capture
 from workbench.unified.checkpoint import load_checkpoint
 from workbench.unified.data.words import DIGITS, GARMENTS, find_name
@@ -64,3 +65,13 @@ def test_its_captures_hold_the_six_groups(name: str) -> None:
     capture.validate()
     counted = capture.token_count.sum(0)
     assert all(counted[capture.group_index(group.name)] > 0 for group in DEFAULT_GROUPS)
+
+
+@pytest.mark.parametrize("null", ["labels", "untrained"])
+def test_its_groups_route_apart_beyond_permuted_labels_and_untrained_weights(null: NullName) -> None:
+    """In most of the seven layers most of the fifteen pairs of groups differ from what the null gives (Jensen-Shannon)."""
+    trained, untrained = (Capture.load(SAMPLES / "captures" / name) for name in ("omni", "omni-untrained"))
+    table = significance_table(trained, "Jensen-Shannon", null=null, untrained=untrained, resamples=200, draws=200)
+    assert table.p_adjusted.shape == (7, 15)
+    beyond = (table.p_adjusted <= 0.05).sum(1)
+    assert (beyond > 7).sum() > 3, beyond
