@@ -119,6 +119,23 @@ def test_500_labels_are_asked_in_blocks(engine: UsmEngine) -> None:
     assert all(len(block.prompt.labels) <= 8 for block in plan)
 
 
+def test_events_can_be_asked_apart(model: UsmModel, tokenizer: Any) -> None:
+    """Every result has its links in one pass; a schema of one kind stays one pass."""
+    schema = Schema.read(SCHEMA).expanded()
+    assert schema.events and schema.relations
+    rest, events = blocks(schema, 100, events_apart=True)
+    assert rest.entities and rest.relations and not rest.events and not rest.roles
+    assert events.events and events.roles and not events.entities and not events.relations
+    assert len(blocks(schema.model_copy(update={"events": {}}), 100, events_apart=True)) == 1
+    assert len(blocks(schema.model_copy(update={"entities": (), "relations": {}}), 100, events_apart=True)) == 1
+    model.config.max_labels, model.config.events_apart = 100, True
+    together, apart = (UsmEngine(model, tokenizer) for _ in range(2))
+    found = apart.extract(["marie curie worked in paris"], SCHEMA)[0]
+    assert "2 passes" in found.notes[-1] and "events apart" in found.notes[-1]
+    model.config.events_apart = False
+    assert not any("passes" in note for note in together.extract(["marie curie worked in paris"], SCHEMA)[0].notes)
+
+
 def test_blocks_keep_what_belongs_together() -> None:
     schema = Schema.read(
         {

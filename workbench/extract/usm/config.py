@@ -22,6 +22,8 @@ class UsmConfig(PretrainedConfig):
         max_label: pieces of a label with its description; what is longer is cut.
         window: pieces of text in one pass. overlap: pieces that neighbouring windows share.
         max_labels: labels in one pass.
+        events_apart: whether events are asked in passes of their own: for a model whose training hardly ever had them in one prompt with entity types
+            and relations, so that each hides the others there.
         decoding: what was learnt on development data about reading results off the links (`decode.Reading`, as JSON).
     """
 
@@ -39,6 +41,7 @@ class UsmConfig(PretrainedConfig):
         window: int = 128,
         overlap: int = 32,
         max_labels: int = 32,
+        events_apart: bool = False,
         decoding: dict[str, Any] | None = None,
         **others: Any,
     ) -> None:
@@ -53,6 +56,7 @@ class UsmConfig(PretrainedConfig):
         self.window = window
         self.overlap = overlap
         self.max_labels = max_labels
+        self.events_apart = events_apart
         self.decoding = decoding or {}
 
     def encoder_config(self) -> PretrainedConfig:

@@ -17,7 +17,7 @@ from workbench.extract.schema import Schema
 from workbench.extract.usm.model import UsmModel
 from workbench.extract.usm.passes import Found, Passes, Window, results
 from workbench.extract.usm.pieces import encode_texts
-from workbench.extract.usm.plan import blocks, windows
+from workbench.extract.usm.plan import Block, blocks, windows
 from workbench.extract.usm.reading import MODES, Reading
 from workbench.extract.usm.weights import load_model
 
@@ -87,7 +87,7 @@ class UsmEngine:
             )
         wanted = Schema.read(schema)
         whole = wanted.expanded()
-        plan = blocks(whole, self.usm.config.max_labels)
+        plan = self.plan(whole)
         done: list[Extraction] = []
         for at in range(0, len(texts), max(1, batch_size)):
             if stopped is not None and stopped():
@@ -113,6 +113,10 @@ class UsmEngine:
             if progress is not None:
                 progress(len(done))
         return done
+
+    def plan(self, schema: Schema) -> list[Block]:
+        """The passes of a schema, sentiment written out."""
+        return blocks(schema, self.usm.config.max_labels, self.usm.config.events_apart)
 
     def windows(self, texts: Sequence[str]) -> list[Window]:
         """Every window of some texts."""
@@ -145,7 +149,10 @@ class UsmEngine:
                 f"The text was read in {parts} overlapping windows of {self.usm.config.window} pieces: a relation or argument across more than one window is not found."
             )
         if passes > 1:
-            notes.append(f"The schema was asked in {passes} passes of at most {self.usm.config.max_labels} labels.")
+            apart = ", events apart from the rest" if self.usm.config.events_apart and schema.events else ""
+            notes.append(
+                f"The schema was asked in {passes} passes of at most {self.usm.config.max_labels} labels{apart}."
+            )
         return Extraction(
             text=text,
             wanted=schema,

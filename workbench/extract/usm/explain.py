@@ -19,7 +19,7 @@ from workbench.extract.usm.batch import Batch, Sample, make_batch
 from workbench.extract.usm.decode import LinkScores, mention_links, pair_links
 from workbench.extract.usm.links import Pair
 from workbench.extract.usm.passes import Window
-from workbench.extract.usm.plan import Block, blocks
+from workbench.extract.usm.plan import Block
 
 if TYPE_CHECKING:
     from workbench.extract.usm.engine import UsmEngine
@@ -43,7 +43,7 @@ def explain(
     Raises:
         EngineError: the text or schema does not hold the item.
     """
-    block = _block(blocks(schema, engine.usm.config.max_labels), item)
+    block = _block(engine.plan(schema), item)
     spans = _spans(item)
     window = _window(engine.windows([text]), spans)
     at = {span: _pieces(window, span) for span in spans}

@@ -44,12 +44,17 @@ class _Wants:
             yield from ((part, name) for name in getattr(self, part))
 
 
-def blocks(schema: Schema, most: int) -> list[Block]:
+def blocks(schema: Schema, most: int, events_apart: bool = False) -> list[Block]:
     """The passes of a schema; sentiment has to be written out (`Schema.expanded`).
 
     Args:
         most: labels in a pass; a relation or event that alone has more than that is split by its labels.
+        events_apart: ask events in passes of their own, apart from entity types and relations.
     """
+    if events_apart and schema.events and (schema.entities or schema.relations):
+        rest = schema.model_copy(update={"events": {}})
+        events = schema.model_copy(update={"entities": (), "relations": {}})
+        return [*blocks(rest, most), *blocks(events, most)]
     everything = _Wants(
         tuple(label.name for label in schema.entities),
         tuple(schema.events),

@@ -22,7 +22,6 @@ from workbench.extract.records import Document
 from workbench.extract.schema import Schema
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.passes import Found, collect, results
-from workbench.extract.usm.plan import blocks
 from workbench.extract.usm.reading import KINDS, MODES, Curve, Reading
 from workbench.extract.usm.roundtrip import found_in
 
@@ -91,7 +90,7 @@ def development_texts(
 def read_every_way(engine: UsmEngine, documents: Sequence[Document], schema: Schema) -> dict[str, list[Found]]:
     """Candidates by mode, from one run of the model."""
     whole = schema.expanded()
-    plan = blocks(whole, engine.usm.config.max_labels)
+    plan = engine.plan(whole)
     found: dict[str, list[Found]] = {mode: [] for mode in MODES}
     for at in range(0, len(documents), 32):
         group = documents[at : at + 32]

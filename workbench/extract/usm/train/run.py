@@ -108,6 +108,7 @@ def _run(
         place.device,
         labels_see_text=recipe.labels_see_text,
         label_vector=recipe.label_vector,
+        events_apart=True,  # hardly any set has events and relations, so no prompt of the training asks for both
         window=max(recipe.window, UsmConfig().window),
     )
     mixture = build_mixture(recipe, root, tokenizer, model.config.max_label, notice, shelf)
