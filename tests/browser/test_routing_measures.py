@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -76,10 +77,17 @@ def test_more_measures_are_drawn_changed_and_downloaded(server: Server, visit: V
 @pytest.mark.full  # a few seconds of one core on the shipped capture, by a job
 def test_a_measure_that_takes_long_comes_by_itself(server: Server, visit: Visit) -> None:
     page = visit("routing?capture=sample-omni&view=more")
+    wait_for_chart(page)
+    before, _ = download(page, "CSV")
     pick(page, "Groups within the same words")
-    wait_for_text(page, "how far it is stands in the list of jobs")
-    wait_for_chart(page, 5 * WAIT)
-    _, data = download(page, "CSV")
+    # No press in between. A quick machine is done before the sentence that it is being counted can be seen, a slow one shows the old figure a moment longer.
+    end = time.monotonic() + 5 * WAIT / 1000
+    file = before
+    while file == before:
+        assert time.monotonic() < end, "the figure did not come"
+        page.wait_for_timeout(500)
+        wait_for_chart(page, 5 * WAIT)
+        file, data = download(page, "CSV")
     assert len(pd.read_csv(io.BytesIO(data))) and exceptions(page) == 0
 
 
