@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from pages.parts import extract_job
+from pages.parts.extract_job import Engines
+from tests.extract.conftest import PLUGIN
 from workbench import session
 from workbench.capture import Capture
 
@@ -68,3 +72,12 @@ def words() -> Callable[[AppTest], str]:
         return "\n".join(element.value for kind in kinds for element in kind)
 
     return said
+
+
+@pytest.fixture
+def rules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Extract on the deterministic engine of the tests, found as any plug-in is."""
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    monkeypatch.setattr(extract_job, "ENGINES", Engines())
+    yield
+    sys.modules.pop("rule_engine", None)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from workbench.unified.card import CURVES, card, curves, main
+from workbench.unified.card import card, main
+from workbench.unified.card_training import CURVES, curves
 from workbench.unified.segments import UnifiedError
 
 

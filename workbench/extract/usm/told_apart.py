@@ -28,7 +28,7 @@ def told_apart(engine: UsmEngine, documents: Sequence[Document], schema: Schema)
     """
     (block,) = blocks(Schema(entities=schema.entities), engine.usm.config.max_labels)
     types = list(block.entities.values())
-    right = 0
+    right = mentions = 0
     counts = np.zeros(len(types), int)
     for at in range(0, len(documents), 32):
         group = documents[at : at + 32]
@@ -39,9 +39,9 @@ def told_apart(engine: UsmEngine, documents: Sequence[Document], schema: Schema)
                 gold.setdefault(span, set()).add(label)
             for (head, tail), labels in gold.items():
                 own = (scores.L2H[types, head] + scores.L2T[types, tail]) / 2
+                mentions += 1
                 right += types[int(own.argmax())] in labels
                 counts[[types.index(label) for label in labels]] += 1
-    mentions = int(counts.sum())
     return {
         "right": right / mentions if mentions else 0.0,
         "majority": int(counts.max()) / mentions if mentions else 0.0,
