@@ -198,8 +198,8 @@ def _start(
     folder = Path(tempfile.mkdtemp(prefix="workbench-"))
     gold: Path | None = None
     try:
-        schema = Schema.parse(schema_file.getvalue().decode("utf-8-sig")) if schema_file is not None else None
-    except (SchemaError, UnicodeDecodeError) as fault:
+        schema = None if schema_file is None else Schema.from_bytes(schema_file.name, schema_file.getvalue())
+    except SchemaError as fault:
         st.error(in_words(fault))
         return
     if source == "ours":

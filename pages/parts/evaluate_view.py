@@ -93,27 +93,27 @@ def show_scores(found: Evaluated) -> None:
 
 def show_figures(figures: Sequence[Figure]) -> None:
     """F1 of test parts, beside what papers state."""
+    models = list(dict.fromkeys(model for each in figures for model in each.published))
     rows = []
     for each in figures:
         between = f"{each.low:.1%} to {each.high:.1%}" if each.low is not None and each.high is not None else "-"
         rows.append(
             {
                 "test part": each.data, "what": SAID[tuple(each.what.split())], "F1": each.f1, "95 % interval": between,
-                "texts": f"{each.texts:,}" + ("" if each.whole else ", the first"), "gold": each.gold, "published": each.stated or "-",
+                **{model: each.published.get(model) for model in models},
+                "texts": f"{each.texts:,}" + ("" if each.whole else ", the first"), "gold": each.gold,
             }
         )  # fmt: skip
-    _shares(pd.DataFrame(rows), f"{P}figures")
-    st.caption(
-        "Micro F1 by offset under the sets' own type names; intervals over texts. Published: F1 that papers state of the same part, in per cent; their models are larger "
-        "and were tuned to each set."
-    )
+    _shares(pd.DataFrame(rows), f"{P}figures", models)
+    beside = f" {' and '.join(models)}: as their papers state for the same part, tuned to each set." if models else ""
+    st.caption(f"Micro F1 by offset under the sets' own type names; intervals over texts.{beside}")
 
 
-def _shares(frame: pd.DataFrame, key: str) -> None:
-    """A table whose precision, recall and F1 are shares, shown in per cent with one decimal."""
-    columns = [name for name in ("precision", "recall", "F1") if name in frame]
+def _shares(frame: pd.DataFrame, key: str, more: Sequence[str] = ()) -> None:
+    """A table whose precision, recall and F1, and `more` of its columns, are shares: shown in per cent with one decimal."""
+    columns = [name for name in ("precision", "recall", "F1", *more) if name in frame]
     st.dataframe(
-        frame.assign(**{name: 100 * frame[name] for name in columns}),
+        frame.assign(**{name: 100 * frame[name].astype(float) for name in columns}),
         key=key,
         hide_index=True,
         column_config={name: st.column_config.NumberColumn(name, format="%.1f%%") for name in columns},

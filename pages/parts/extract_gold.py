@@ -96,20 +96,35 @@ def _add(draft: Document, schema: Schema) -> None:
         what = left.selectbox(f"“{plain(draft.text[slice(*chosen)], 60)}” is", list(kinds), key=f"{_P}add.as")
         right.button("Add", key=f"{_P}add", type="primary", on_click=_put, args=(draft, *kinds[what], *chosen))
     if whole.relations and len(draft.entities or ()) > 1:
-        entities = list(draft.entities or ())
+        _join_row(draft, whole)
 
-        def said(n: int) -> str:
-            return f"{draft.text[entities[n].start : entities[n].end]} ({entities[n].type}, {entities[n].start})"
 
-        one, two, three, four = st.columns([3, 3, 3, 1], vertical_alignment="bottom")
-        head = one.selectbox("From", range(len(entities)), format_func=said, key=f"{_P}rel.head")
-        name = two.selectbox("Relation", list(whole.relations), key=f"{_P}rel.name")
-        tail = three.selectbox("To", range(len(entities)), format_func=said, key=f"{_P}rel.tail", index=1)
-        fits = schema.allows(name, entities[head].type, entities[tail].type)
-        four.button(
-            "Join", key=f"{_P}rel.add", disabled=not fits, on_click=_join, args=(draft, name, entities[head], entities[tail]),
-            help=None if fits else "The schema does not allow this relation between these types.",
-        )  # fmt: skip
+def _join_row(draft: Document, schema: Schema) -> None:
+    """A relation and two entities that it may join; ends that do not fit are not offered."""
+    entities = list(draft.entities or ())
+    fitting: dict[str, dict[int, list[int]]] = {}  # relation -> head -> tails
+    for name in schema.relations:
+        for n, head in enumerate(entities):
+            tails = [m for m, tail in enumerate(entities) if m != n and schema.allows(name, head.type, tail.type)]
+            if tails:
+                fitting.setdefault(name, {})[n] = tails
+    if not fitting:
+        st.caption("No two entities here have types that a relation of the schema may join.")
+        return
+
+    def said(n: int) -> str:
+        return f"{draft.text[entities[n].start : entities[n].end]} ({entities[n].type}, {entities[n].start})"
+
+    joined = {(r.type, r.head.key, r.tail.key) for r in draft.relations or ()}
+    one, two, three, four = st.columns([3, 3, 3, 1], vertical_alignment="bottom")
+    name = one.selectbox("Relation", list(fitting), key=f"{_P}rel.name")
+    head = two.selectbox("From", list(fitting[name]), format_func=said, key=f"{_P}rel.head")
+    tail = three.selectbox("To", fitting[name][head], format_func=said, key=f"{_P}rel.tail")
+    there = (name, entities[head].key, entities[tail].key) in joined
+    four.button(
+        "Join", key=f"{_P}rel.add", disabled=there, on_click=_join, args=(draft, name, entities[head], entities[tail]),
+        help="These two are joined already." if there else None,
+    )  # fmt: skip
 
 
 def _remove(draft: Document) -> None:

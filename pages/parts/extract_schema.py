@@ -21,6 +21,7 @@ OWN = "own"
 MANY = 64  # labels above which the page says that more cost more
 FORM_ROWS = 600  # above it the form is heavy, and JSON is offered alone
 _P = "extract."
+_FAULT = f"{_P}schema.file.fault"
 
 
 @cache
@@ -61,6 +62,7 @@ def show_schema() -> Schema | None:
         schema = _json(base) if view == "JSON" else Schema.read(_form(base))
     except SchemaError as fault:
         st.error(in_words(fault, 600))
+        _open_file(st.container())  # a file can stand in for what cannot be mended
         return None
     state[f"{_P}current"] = schema.to_json()
     more = ": more labels make a run slower" if schema.size > MANY else ""
@@ -70,11 +72,39 @@ def show_schema() -> Schema | None:
         "Schema", data=schema.dumps(indent=1), file_name="schema.json", mime="application/json", key=f"{_P}schema.download", type="tertiary",
         icon=":material/download:", on_click="ignore",
     )  # fmt: skip
+    _open_file(row)
     if state.get(f"{_P}ready") != OWN and schema != ready()[state[f"{_P}ready"]][0]:
         st.caption("Changed from the ready one.")
     if pack(schema) is None:
-        st.caption("Too long for the address: a link or a reload loses it. Download it, and paste it under JSON later.")
+        st.caption("Too long for the address: a link or a reload loses it. Download it, and open it again later.")
     return schema
+
+
+def _open_file(place: Any) -> None:
+    """A schema file in place of what is in the editors."""
+    with place.popover("Open", icon=":material/upload_file:", type="tertiary"):
+        st.file_uploader(
+            "Schema from a file", type=["json"], key=_file_key(), on_change=_take_file,
+            help="JSON as the download beside it writes it. It takes the place of the schema in the editor.",
+        )  # fmt: skip
+        if fault := st.session_state.get(_FAULT):
+            st.error(in_words(fault, 600))
+
+
+def _file_key() -> str:
+    """Of the upload: a new one once a file was taken, so that the same file can be opened again."""
+    return f"{_P}schema.file.{st.session_state.get(f'{_P}revision', 0)}"
+
+
+def _take_file() -> None:
+    state = st.session_state
+    file = state.get(_file_key())
+    state[_FAULT] = None
+    if file is not None:
+        try:
+            set_schema(Schema.from_bytes(file.name, file.getvalue()))
+        except SchemaError as fault:
+            state[_FAULT] = str(fault)
 
 
 def _rows(base: dict[str, Any]) -> int:

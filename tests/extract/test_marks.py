@@ -122,3 +122,24 @@ def test_arcs_share_what_they_can_and_escape() -> None:
     assert len(figure.data) == 2
     assert list(figure.layout.xaxis.ticktext) == ["Ann", "Bo"]
     assert any("&lt;i&gt;" in (note.text or "") for note in figure.layout.annotations)
+
+
+def test_no_name_of_an_arc_is_written_over_another() -> None:
+    """Boxes of the names in pixels, reckoned here from the figure itself: a letter at least 6 wide, a line at least 12 high."""
+    text = " ".join(f"word{n:02}" for n in range(9))
+    place = [(7 * n, 7 * n + 6) for n in range(9)]
+    pairs = [(0, 1), (1, 2), (2, 3), (3, 4), (0, 2), (2, 4), (4, 0), (5, 6), (6, 5), (7, 8), (1, 3)]
+    links = [Arc("organization based in", place[a], place[b], 0.5) for a, b in pairs]
+    figure = arcs(text, links, {})
+    low, high = figure.layout.xaxis.range
+    bottom, top = figure.layout.yaxis.range
+    across, up = 340 / (high - low), (figure.layout.height - 60) / (top - bottom)
+    boxes = []
+    for note in figure.layout.annotations:
+        if note.text:
+            half = max(len(line) for line in note.text.split("<br>")) * 6 / 2
+            boxes.append((note.x * across - half, note.x * across + half, note.y * up, note.y * up + 12))
+    assert len(boxes) == len(pairs)
+    for a, one in enumerate(boxes):
+        for other in boxes[:a]:
+            assert one[1] <= other[0] or other[1] <= one[0] or one[3] <= other[2] or other[3] <= one[2], (one, other)

@@ -60,6 +60,13 @@ def train(
         float | None,
         typer.Option("--head-rate", min=0, help="Peak rate of link heads or decoder; 1e-3 for usm, 5e-4 else."),
     ] = None,
+    dropout: Annotated[
+        float, typer.Option("--dropout", min=0, max=0.9, help="usm: dropout in the encoder while it trains.")
+    ] = 0.0,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option("--weight", help="usm: SET=WEIGHT, share of the samples beside the other sets; may be repeated."),
+    ] = None,
     objective: Annotated[
         list[str] | None,
         typer.Option(
@@ -150,7 +157,7 @@ def train(
         "device": device, "resume": resume, "progress": not as_json, "notice": lambda name: output.note(f"reading {name}"),
     }  # fmt: skip
     if engine == "usm":
-        from workbench.extract.usm.train.recipe import Recipe
+        from workbench.extract.usm.train.recipe import Recipe, parse_weights
         from workbench.extract.usm.train.run import run
 
         recipe = Recipe(
@@ -163,6 +170,8 @@ def train(
             head_rate=1e-3 if head_rate is None else head_rate,
             freeze_embeddings=freeze_embeddings,
             bf16=bf16,
+            dropout=dropout,
+            weights=parse_weights(weight or ()),
         )
         model = run(encoder, data_root, out, recipe, length, development=development, **common)
     else:

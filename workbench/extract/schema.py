@@ -156,11 +156,25 @@ class Schema(Frozen):
         if not path.is_file():
             raise SchemaError(f"The schema file '{path}' does not exist: check the path.")
         if path.stat().st_size > MAX_BYTES:
-            raise SchemaError(f"The schema file '{path.name}' has more than {MAX_BYTES // 2**20} MB: it is no schema.")
+            raise _too_large(path.name)
+        return cls.from_bytes(path.name, path.read_bytes())
+
+    @classmethod
+    def from_bytes(cls, name: str, data: bytes) -> Schema:
+        """The schema in the bytes of a JSON file, for instance of an upload.
+
+        Args:
+            name: of the file, for what is said about it.
+
+        Raises:
+            SchemaError: too large, not JSON or not a schema.
+        """
+        if len(data) > MAX_BYTES:
+            raise _too_large(name)
         try:
-            return cls.parse(path.read_text(encoding="utf-8-sig"))
+            return cls.parse(data.decode("utf-8-sig"))
         except UnicodeDecodeError:
-            raise SchemaError(f"The schema file '{path.name}' is not UTF-8 text: save it as UTF-8.") from None
+            raise SchemaError(f"The schema file '{name}' is not UTF-8 text: save it as UTF-8.") from None
 
     @classmethod
     def of(cls, *entities: str, **parts: Any) -> Schema:
@@ -239,6 +253,10 @@ def json_schema() -> dict[str, Any]:
     entities = form["properties"]["entities"]
     entities["items"] = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_NAME}, entities["items"]]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **form}
+
+
+def _too_large(name: str) -> SchemaError:
+    return SchemaError(f"The schema file '{name}' has more than {MAX_BYTES // 2**20} MB: it is no schema.")
 
 
 def _no_double(names: Iterable[str], what: str) -> None:

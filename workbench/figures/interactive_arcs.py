@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 
 MOST = 60  # arcs; more is a tangle
 NAMED = 14  # arcs with their names written; of more the names stand in the hover
+WIDTH, LETTER = 340.0, 6.4  # pixels: of the narrowest place where arcs are drawn, of a letter of a name
+LINE = 0.16  # height of a line of names, in the unit of the arcs' heights
 
 
 class Arc(NamedTuple):
@@ -35,10 +37,11 @@ def arcs(text: str, links: Sequence[Arc], colour: Mapping[str, str]) -> go.Figur
     at = {place: n for n, place in enumerate(mentions)}
     figure = go.Figure()
     highest = 1.0
+    heights = _heights({(at[head], at[tail]): named for (head, tail), named in together.items()}, len(mentions))
     for (head, tail), named in together.items():
         left, right = at[head], at[tail]
-        height = 0.35 + 0.3 * abs(right - left) + 0.2 * (right < left)  # there and back do not cover each other
-        highest = max(highest, height + 0.16 * len(named))
+        height = heights[left, right]
+        highest = max(highest, height + LINE * len(named))
         turn = np.linspace(0, np.pi, 40)
         x = (left + right) / 2 - (right - left) / 2 * np.cos(turn)
         words = "<br>".join(_named(link) for link in named)
@@ -70,6 +73,25 @@ def arcs(text: str, links: Sequence[Arc], colour: Mapping[str, str]) -> go.Figur
         margin={"l": 10, "r": 10, "t": 10, "b": 10}, height=int(150 + 90 * highest), hovermode="closest"
     )
     return figure
+
+
+def _heights(arcs: Mapping[tuple[int, int], Sequence[Arc]], mentions: int) -> dict[tuple[int, int], float]:
+    """How high each arc goes, by its ends: wide ones above narrow ones, and so that no name is written over another."""
+    found: dict[tuple[int, int], float] = {}
+    boxes: list[tuple[float, float, float, float]] = []  # of names: left, right, bottom, top
+    for left, right in sorted(arcs, key=lambda ends: (abs(ends[1] - ends[0]), min(ends), ends)):
+        named = arcs[left, right]
+        height = 0.35 + 0.3 * abs(right - left) + 0.2 * (right < left)  # there and back do not cover each other
+        if len(arcs) <= NAMED:
+            half = max(len(f"{link.name} 0.00") for link in named) * LETTER * mentions / WIDTH / 2
+            middle, tall = (left + right) / 2, LINE * len(named)
+            for box in sorted(boxes, key=lambda each: each[2]):  # from below, so that one pass is enough
+                beside = middle + half <= box[0] or middle - half >= box[1]
+                if not beside and height < box[3] and height + tall > box[2]:
+                    height = box[3] + 0.02
+            boxes.append((middle - half, middle + half, height, height + tall))
+        found[left, right] = height
+    return found
 
 
 def _named(link: Arc) -> str:

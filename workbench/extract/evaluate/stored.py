@@ -59,12 +59,10 @@ class Figure:
     high: float | None
 
     @property
-    def stated(self) -> str:
-        """What papers state for the same part, in words; "" for a piece of it."""
-        if not self.whole:
-            return ""
-        found = [each for each in published(self.data, "test") if " ".join(each.metric) == self.what]
-        return ", ".join(f"{each.model} ({each.parameters} M) {each.f1:.1%}" for each in found)
+    def published(self) -> dict[str, float]:
+        """F1 that papers state for the same part, by model with its size; none for a piece of it."""
+        found = published(self.data, "test") if self.whole else ()
+        return {f"{each.model}, {each.parameters} M": each.f1 for each in found if " ".join(each.metric) == self.what}
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(fault, file=sys.stderr)  # noqa: T201 - a command
         return 1
     for figure in made.figures:
-        print(f"{figure.data:14}{figure.what:18}{figure.texts:>6} texts  F1 {figure.f1:.3f}  {figure.stated}")  # noqa: T201
+        stated = ", ".join(f"{model} {f1:.1%}" for model, f1 in figure.published.items())
+        print(f"{figure.data:14}{figure.what:18}{figure.texts:>6} texts  F1 {figure.f1:.3f}  {stated}")  # noqa: T201
     return 0
 
 

@@ -30,7 +30,7 @@ def recipe_of(name: str, encoder_rate: float, head_rate: float, seed: int, pair_
     """Supervised training on one set: its own names, its whole schema in nine prompts of ten, nothing from elsewhere."""
     return Recipe(
         sets=(name,), seed=seed, encoder_rate=encoder_rate, head_rate=head_rate, warmup=50, dropout=0.1, drop=0.05, describe=0.0, own_name=1.0,
-        from_relations=0.0, far_labels=False, whole=0.9, pair_weight=pair_weight,
+        from_relations=0.0, far_labels=False, whole=0.9, beside=0.0, pair_weight=pair_weight,
     )  # fmt: skip
 
 

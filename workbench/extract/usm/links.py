@@ -33,6 +33,7 @@ class Gold:
         spans: further spans that have no label of their own here, such as the ends of a relation.
         known: pieces on which annotation is complete, bool [T]; None: everywhere. Cells of other pieces are no negatives.
         pairs_known: whether relations are annotated completely (on known pieces).
+        unsought: labels that nobody looked for in this text: their cells say nothing, nor do spans and pairs that could be theirs.
     """
 
     typed: set[tuple[int, Pair]] = field(default_factory=set)
@@ -41,6 +42,7 @@ class Gold:
     spans: set[Pair] = field(default_factory=set)
     known: NDArray[np.bool_] | None = None
     pairs_known: bool = True
+    unsought: frozenset[int] = frozenset()
 
     def all_spans(self) -> set[Pair]:
         """Every span that has to be linked head to tail."""
@@ -80,17 +82,26 @@ def targets(gold: Gold, length: int, mentions: int, pairs: int) -> Targets:
         from_label[:, :, unknown] = -1
         tokens[1:][:, unknown[:, None] | unknown[None, :]] = -1
         to_label[:, unknown, :] = -1
-    if not gold.pairs_known:
-        ends = np.zeros(
-            (2, length), bool
-        )  # heads and tails of the spans in pairs: between these, annotation is complete
+    if not gold.pairs_known or max(gold.unsought, default=-1) >= mentions:
+        # between the heads and tails of the spans in pairs annotation is complete; of the rest nobody knows
+        ends = np.zeros((2, length), bool)
         for subject, object_ in gold.linked:
             for span in (subject, object_):
                 ends[0, span[0]] = ends[1, span[1]] = True
         for side in (0, 1):
             tokens[1 + side][~ends[side][:, None] | ~ends[side][None, :]] = -1
-            to_label[side][~ends[side]] = -1
-            from_label[side][mentions:, ~ends[side]] = -1
+            if not gold.pairs_known:
+                to_label[side][~ends[side]] = -1
+                from_label[side][mentions:, ~ends[side]] = -1
+    if gold.unsought:
+        without = sorted(gold.unsought)
+        from_label[:, without] = -1
+        to_label[:, :, without] = -1
+        marked = np.zeros(length, bool)
+        for head, tail in gold.all_spans():
+            marked[head : tail + 1] = True
+        # a span that nobody marked may lie anywhere but across one that is
+        tokens[0][~marked[:, None] & ~marked[None, :]] = -1
     tokens[0][np.tri(length, k=-1, dtype=bool)] = -1
     if not pairs:
         tokens[1:] = -1

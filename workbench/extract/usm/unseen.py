@@ -4,7 +4,7 @@
 
 Everything is trained without bionlp13cg, anatem, scierc and the roles of casie, and without every name and synonym of their types and roles. First
 the base: the sets of few types under their own names. Every arm goes on from it with one source of labels more, for as many steps each; "nothing
-more" says what the further steps alone do, "everything" has every source. All are measured on the test parts of what was kept out,
+more" says what the further steps alone do, "everything" has every source. With --base-steps 0 the arms begin at the encoder. All are measured on the test parts of what was kept out,
 under the sets' own names and with a description behind each (`unseen_types`), and by whether types are told apart where spans are given.
 
 How results are read off is learnt on types that no arm was taught either: those of `PROXIES`, sets that no arm learns from, whose names
@@ -213,13 +213,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--encoder", required=True, help="hub id or folder of a transformers encoder")
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, required=True, help="folder of the arms' runs and of the table")
-    parser.add_argument("--base-steps", type=int, default=1200, help="steps of the base (default %(default)s)")
+    parser.add_argument("--base-steps", type=int, default=1200, help="steps of the base (default %(default)s); 0: none")
     parser.add_argument("--steps", type=int, default=300, help="steps of an arm behind it (default %(default)s)")
     parser.add_argument("--arm", nargs="*", choices=arms, default=arms, metavar="ARM", help=f"of: {'; '.join(arms)}")
     parser.add_argument("--data", nargs="*", help="sets to learn from, if not all that may be learnt from")
     parser.add_argument("--batch", type=int, default=16, help="samples a step (default %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="a base, and arms behind it, for each")
     parser.add_argument("--documents", type=int, default=3000, help="documents of a set at most")
+    parser.add_argument(
+        "--dropout", type=float, default=0.0, help="in the encoder while it trains (default %(default)s)"
+    )
+    parser.add_argument("--beside", type=float, default=0.0, help="chance of another set's labels in a prompt (default %(default)s)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="first texts of a test part only")
     parser.add_argument("--development", type=int, default=150, help="texts of each proxy that choose the reading")
     parser.add_argument("--threads", type=int, help="CPU threads")
@@ -229,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
         import torch
 
         torch.set_num_threads(chosen.threads)
-    base = Recipe(documents=chosen.documents, batch=chosen.batch)
+    base = Recipe(documents=chosen.documents, batch=chosen.batch, dropout=chosen.dropout, beside=chosen.beside)
     if chosen.data is not None:
         base = replace(base, sets=tuple(chosen.data))
 
@@ -254,9 +258,11 @@ def main(arguments: list[str] | None = None) -> int:
     results: dict[str, dict[int, Any]] = {}
     try:
         for seed in chosen.seeds:
-            trained(BASE, seed, chosen.encoder, chosen.base_steps, lambda engine: {})
-            for arm in chosen.arm:
+            start = chosen.encoder
+            if chosen.base_steps:
+                trained(BASE, seed, chosen.encoder, chosen.base_steps, lambda engine: {})
                 start = str(folder_of(chosen.out, BASE, seed) / "model")
+            for arm in chosen.arm:
                 results.setdefault(arm, {})[seed] = trained(
                     arm, seed, start, chosen.steps, lambda engine: measure(engine, chosen.data_root, chosen.limit)
                 )

@@ -64,6 +64,7 @@ def build_mixture(
         from_relations=recipe.from_relations,
         far_labels=recipe.far_labels,
         whole=recipe.whole,
+        beside=recipe.beside,
     )
     return Mixture(sources, prompter, recipe.batch, recipe.seed, special_tokens(tokenizer))
 

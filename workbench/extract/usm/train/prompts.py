@@ -1,7 +1,8 @@
 """From a chunk to a training sample: which labels are asked, under which names, and what is then true.
 
 Prompts hold 1-10 labels, now and then more, in random order: present ones, some of which are left out, absent ones of the same set, and
-absent ones of far domains. A label stands under its own name or a synonym, sometimes with its definition.
+absent ones of far domains. A label stands under its own name or a synonym, sometimes with its definition. Now and then another set's
+labels of a kind that the prompt lacks stand beside: events beside entity types, relations beside events. Hardly any set has all, but users ask for all.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Prompter:
         definitions: name -> description.
         drop: chance that a present label is left out. describe: chance of a description. own_name: chance of the set's own name.
         from_relations: chance that relations serve as types. far_labels: whether labels of other domains are asked.
-        whole: chance that everything the set has is asked.
+        whole: chance that everything the set has is asked. beside: chance that another set's events, or entity types and relations, are asked too.
     """
 
     coder: LabelCoder
@@ -104,6 +105,7 @@ class Prompter:
     from_relations: float = 0.2
     far_labels: bool = True
     whole: float = 0.0
+    beside: float = 0.0
 
     def __post_init__(self) -> None:
         self._far: dict[str, list[str]] = {}
@@ -141,7 +143,9 @@ class Prompter:
             self._events(asked, chunk, most)
         elif way == "entities":
             self._entities(asked, chunk, most)
-        if self.far_labels and source.plan.domain != "words":
+        if self.beside and way and source.plan.domain != "words" and rng.random() < self.beside:
+            self._beside(asked, way)
+        elif self.far_labels and source.plan.domain != "words":
             self._far_labels(asked, rng)
         return asked.result(chunk)
 
@@ -234,6 +238,38 @@ class Prompter:
                 names = self._far[domains[int(rng.integers(len(domains)))]]
                 asked.add_text(names[int(rng.integers(len(names)))])
 
+    def _beside(self, asked: _Asked, way: str) -> None:
+        """Labels of a kind that the prompt lacks, from another set. Those of a far domain are surely absent; of the others nobody knows."""
+        rng, wanted = asked.rng, "events" if way != "events" else ("entities", "relations")[int(asked.rng.integers(2))]
+        others = [
+            each
+            for each in self.sources
+            if each is not asked.source and each.plan.domain != "words" and getattr(each, wanted)
+        ]
+        if not others:
+            return
+        chances = np.array([each.plan.weight for each in others])
+        other = others[int(rng.choice(len(others), p=chances / chances.sum()))]
+        apart = other.plan.domain not in (asked.source.plan.domain, "general")
+        asked.only_absent = (
+            apart and rng.random() < 0.5
+        )  # else no prompt of two kinds would say that a stretch is no span
+        mentions: list[str] = []
+        pairs: list[str] = []
+        if wanted == "events":
+            mentions = asked.some(list(other.events), int(rng.integers(1, 6)), drop=False)
+            roles = dict.fromkeys(role for type_ in mentions for role in other.events[type_])
+            pairs = asked.some(list(roles), int(rng.integers(1, 11)), drop=False)
+        elif wanted == "relations":
+            pairs = asked.some(list(other.relations), int(rng.integers(1, 6)), drop=False)
+            mentions = sorted({end for type_ in pairs for side in other.relations[type_] for end in side})[:6]
+        else:
+            mentions = asked.some(list(other.entities), int(rng.integers(1, 7)), drop=False)
+        for type_ in mentions:
+            asked.borrow(other, type_, absent=apart)
+        for type_ in pairs:
+            asked.borrow(other, type_, absent=apart, pair=True)
+
 
 class _Asked:
     """Labels of a prompt in the making."""
@@ -246,6 +282,8 @@ class _Asked:
         self._texts: list[LabelText] = []  # of mention labels
         self._pair_texts: list[LabelText] = []
         self._used: set[str] = set()
+        self._unsought: set[int] = set()  # numbered as `link` does
+        self.only_absent = False  # whether `borrow` leaves out what the text may have
 
     def some(self, types: list[str], most: int, drop: bool = True) -> list[str]:
         """Some of these types in random order; present ones are left out now and then."""
@@ -293,8 +331,30 @@ class _Asked:
             self.source._names = known  # type: ignore[attr-defined]
         return known
 
-    def _text(self, type_: str) -> LabelText | None:
-        names = allowed_names(self.source.name, type_, self.prompter.banned)
+    def borrow(self, other: Source, type_: str, absent: bool, pair: bool = False) -> None:
+        """A label of another set, unless it may name one of the set's own.
+
+        Args:
+            absent: whether the text surely has none, common words aside; else its cells are left out of the loss.
+        """
+        names = allowed_names(other.name, type_, self.prompter.banned)
+        if any(normal(name) in self._own() for name in names):
+            return
+        known = absent and not any(set(normal(name).split()) & EVERYWHERE for name in names)
+        text = self._text(type_, other.name) if known or not self.only_absent else None
+        if text is None:
+            return
+        if pair:
+            self._pair_texts.append(text)
+            number = -len(self._pair_texts)
+        else:
+            self._texts.append(text)
+            number = len(self._texts) - 1
+        if not known:
+            self._unsought.add(number)
+
+    def _text(self, type_: str, set_name: str = "") -> LabelText | None:
+        names = allowed_names(set_name or self.source.name, type_, self.prompter.banned)
         if not names:
             return None
         own = len(names) == 1 or self.rng.random() < self.prompter.own_name
@@ -332,6 +392,7 @@ class _Asked:
             linked=self.gold.linked,
             subjects={(span, final(label)) for span, label in self.gold.subjects},
             pairs_known=self.source.plan.pairs,
+            unsought=frozenset(final(label) for label in self._unsought),
         )
         if not self.source.plan.complete:
             known = np.zeros(len(chunk.pieces), bool)

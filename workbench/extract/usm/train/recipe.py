@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workbench.extract.errors import EngineError
 from workbench.extract.usm.train.sources import PLANS
 
 
@@ -24,7 +26,7 @@ class Recipe:
         weight_decay: of matrices.
         dropout: in the encoder while it trains.
         pair_weight: of the links that only pairs have (`loss.PAIRS`) beside the others.
-        own_name, from_relations, far_labels, whole: see `prompts.Prompter`.
+        own_name, from_relations, far_labels, whole, beside: see `prompts.Prompter`.
         patterns: share of samples, in the unit of `sources.PLANS`, from "X is a Y" patterns over the texts (`patterns`); 0: none.
         labels_see_text, label_vector: of a new model, see UsmConfig; a USM model that is gone on from keeps its own.
         drop, describe: see `prompts.Prompter`.
@@ -53,8 +55,30 @@ class Recipe:
     from_relations: float = 0.2
     far_labels: bool = True
     whole: float = 0.0
+    beside: float = 0.3
     patterns: float = 0.0
     weights: tuple[tuple[str, float], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def parse_weights(given: Iterable[str]) -> tuple[tuple[str, float], ...]:
+    """Weights written as "conll04=10".
+
+    Raises:
+        EngineError: one is none.
+    """
+    found = []
+    for each in given:
+        name, _, share = each.partition("=")
+        try:
+            value = float(share)
+        except ValueError:
+            value = -1.0
+        if name not in PLANS or not 0 < value < float("inf"):
+            raise EngineError(
+                f"A weight is given as SET=WEIGHT with a set of docs/data.md and a number above 0, not as '{each}': write for instance conll04=10."
+            )
+        found.append((name, value))
+    return tuple(found)

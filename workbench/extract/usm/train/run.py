@@ -108,9 +108,11 @@ def _run(
         place.device,
         labels_see_text=recipe.labels_see_text,
         label_vector=recipe.label_vector,
-        events_apart=True,  # hardly any set has events and relations, so no prompt of the training asks for both
+        events_apart=True,
         window=max(recipe.window, UsmConfig().window),
     )
+    if recipe.beside:  # hardly any set has events and relations, so without it no prompt of the training asks for both
+        model.config.events_apart = False
     mixture = build_mixture(recipe, root, tokenizer, model.config.max_label, notice, shelf)
     name = Path(encoder).name if Path(encoder).is_dir() else encoder
     made = train(
