@@ -185,7 +185,7 @@ def run_batch(order: BatchOrder, result: BatchResult, task: Task) -> BatchResult
                 engine, documents, order.schema, order.demonstrations, batch_size=order.batch_size,
                 progress=lambda done: task.progress(done, total, "Extracting"), stopped=task.cancelled,
             ):  # fmt: skip
-                made = annotated(document, found, order.threshold, order.nested, order.labels)
+                made = annotated(document, found, order.threshold, order.nested, order.labels, along=True)
                 file.write(made.dumps() + "\n")
                 file.flush()
                 result.done += 1

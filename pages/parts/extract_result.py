@@ -27,14 +27,14 @@ def show_result(run: Run, middle: Any, right: Any) -> None:
     with middle:
         threshold, nested, labels = _filters(run)
         chosen = threshold if state.get(f"{P}touched") else None
-        shown = run.extraction.select(chosen, nested, labels, document_id="text")
+        shown = run.extraction.select(chosen, nested, labels, document_id="text", along=True)
         picked: Pick | None = state.get(f"{P}picked")
         st.caption(_identity(run, shown))
         show_marked(shown, colour, f"{P}marked", picked, _pick)
         for note in run.extraction.notes:
             st.caption(plain(note, 400))
         if run.beside is not None:
-            other = run.beside.extraction.select(chosen, nested, labels, document_id="text")
+            other = run.beside.extraction.select(chosen, nested, labels, document_id="text", along=True)
             st.caption(_identity(run.beside, other))
             show_marked(other, colour, f"{P}marked.beside")
             for note in run.beside.extraction.notes:
@@ -64,21 +64,28 @@ def _filters(run: Run) -> tuple[float, bool, frozenset[str] | None]:
     one, two = st.columns(2, vertical_alignment="bottom")
     threshold = one.slider(
         "Least score", low, 1.0, key=f"{P}threshold", step=0.01, on_change=_touch,
-        help=f"The engine advises {advised:.2f}{_of_kinds(run)}; candidates below {floor:.2f} were not stored. {own_cut(run)}A type with a least score of its own keeps it.",
+        help=f"The engine advises {advised:.2f}; candidates below {floor:.2f} were not stored. {own_cut(run)}A type with a least score of its own keeps it.",
     )  # fmt: skip
     state.setdefault(f"{P}nested", True)
     nested = two.toggle("Nested", key=f"{P}nested", help="Off: of results that overlap only the best scored stays.")
     if own_cut(run):  # a row of its own: beside a toggle it would stand in a column of two words
         st.caption(own_cut(run))
+    if run.extraction.advised:
+        st.caption(_of_kinds(run, threshold if state.get(f"{P}touched") else None))
     options = run.schema.labels()
     state[f"{P}labels"] = [label for label in state.get(f"{P}labels") or () if label in options]
     labels = st.multiselect("Types", options, key=f"{P}labels", placeholder="All types")
     return threshold, nested, frozenset(labels) or None
 
 
-def _of_kinds(run: Run) -> str:
-    """Least scores of kinds that have one of their own; they hold until the slider is moved."""
-    return "".join(f", {value:.2f} for {kind}s" for kind, value in run.extraction.advised.items())
+def _of_kinds(run: Run, threshold: float | None) -> str:
+    """The least scores of kinds that have one of their own, which move along with the slider."""
+    own = [
+        f"{value:.2f} for {kind}s"
+        for kind, value in run.extraction.leasts(threshold, along=True).items()
+        if kind in run.extraction.advised
+    ]
+    return f"With it move those of kinds with one of their own: {', '.join(own)}."
 
 
 def _touch() -> None:
@@ -95,17 +102,14 @@ def _identity(run: Run, shown: Document) -> str:
 
 def _downloads(run: Run, shown: Document, threshold: float, nested: bool) -> None:
     row = st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"{P}downloads")
+    chosen = threshold if st.session_state.get(f"{P}touched") else None
     row.caption(":material/download: Result", width="content")
     form = {
         **shown.to_json(),
         "schema": run.schema.to_json(),
         "engine": run.which.engine,
         "threshold": threshold,
-        **(
-            {"thresholds": run.extraction.advised}
-            if run.extraction.advised and not st.session_state.get(f"{P}touched")
-            else {}
-        ),
+        **({"thresholds": run.extraction.leasts(chosen, along=True)} if run.extraction.advised else {}),
         "nested": nested,
     }
     makers = {

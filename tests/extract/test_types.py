@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -192,6 +193,24 @@ def test_a_kind_may_have_a_least_score_of_its_own_until_one_is_chosen() -> None:
     assert [len(e.arguments) for e in found.events or ()] == [2]
     assert whole.model_copy(update={"advised": {"trigger": 0.85}}).select().events == ()
     assert whole.select(threshold=0.5) == extraction().select(threshold=0.5)
+
+
+def test_least_scores_of_kinds_move_along_and_a_lower_threshold_never_takes_away() -> None:
+    whole = extraction().model_copy(update={"threshold": 0.5, "advised": {"relation": 0.2, "argument": 0.9}})
+    assert whole.leasts() == whole.leasts(0.5, along=True)
+    assert whole.leasts(0.25, along=True) == pytest.approx(
+        {"entity": 0.25, "relation": 0.1, "trigger": 0.25, "argument": 0.45}
+    )
+    assert whole.leasts(0.75, along=True) == pytest.approx(
+        {"entity": 0.75, "relation": 0.6, "trigger": 0.75, "argument": 0.95}
+    )
+    assert set(whole.leasts(0.4).values()) == {0.4}, "alone it holds for every kind"
+    steps = [whole.leasts(n / 50, along=True) for n in range(51)]
+    for before, after in itertools.pairwise(steps):
+        assert all(before[kind] < after[kind] for kind in before)
+    assert set(steps[0].values()) == {0.0} and list(steps[-1].values()) == pytest.approx([1.0] * 4)
+    for edge in (0.0, 1.0):  # an engine that advises the end of the range
+        assert whole.model_copy(update={"threshold": edge}).leasts(edge, along=True)["relation"] == 0.2
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -56,8 +56,13 @@ def annotated(
     threshold: float | None = None,
     nested: bool = True,
     labels: Collection[str] | None = None,
+    along: bool = False,
 ) -> Document:
-    """The document with what was found in place of what was annotated; its id and unknown fields stay."""
-    found = extraction.select(threshold, nested, labels)
+    """The document with what was found in place of what was annotated; its id and unknown fields stay.
+
+    Args:
+        threshold, nested, labels, along: as in `Extraction.select`.
+    """
+    found = extraction.select(threshold, nested, labels, along=along)
     parts = {"entities": found.entities, "relations": found.relations, "events": found.events}
     return document.model_copy(update=parts)

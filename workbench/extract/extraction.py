@@ -45,17 +45,38 @@ class Extraction(BaseModel):
     calibrated: bool = False
     notes: tuple[str, ...] = ()
 
+    def leasts(self, threshold: float | None = None, along: bool = False) -> dict[str, float]:
+        """The least score of entities, relations, triggers and arguments, by kind in this order.
+
+        Args:
+            threshold, along: as in `select`. Moved along, a kind's own least score keeps its share of the way to 0, or to 1, so a lower threshold
+                never takes a result away.
+        """
+        at = self.threshold if threshold is None else threshold
+
+        def of(kind: str) -> float:
+            own = self.advised.get(kind)
+            if own is None or (threshold is not None and not along):
+                return at
+            if at == self.threshold:
+                return own
+            return own * at / self.threshold if at < self.threshold else 1 - (1 - own) * (1 - at) / (1 - self.threshold)
+
+        return {"entity": at, **{kind: of(kind) for kind in ("relation", "trigger", "argument")}}
+
     def select(
         self,
         threshold: float | None = None,
         nested: bool = True,
         labels: Collection[str] | None = None,
         document_id: str = "",
+        along: bool = False,
     ) -> Document:
         """The results at a threshold, as an annotated text with scores.
 
         Args:
             threshold: least score of every kind, in [0, 1]; None: what the engine advises. A label with a threshold of its own in the schema keeps it.
+            along: kinds for which the engine advises a least score of their own move along with the threshold, as `leasts` says.
             nested: False: of entities that overlap only the best scored stays (ties: the longer, then the earlier); the same
                 for triggers.
             labels: names of entity types, relations and event types to show; None: all.
@@ -66,11 +87,7 @@ class Extraction(BaseModel):
             entity type of the schema only has to be there. Arguments that do not pass are left out of their event. A part that the
             schema does not ask for is None, "not annotated".
         """
-        least = self.threshold if threshold is None else threshold
-        of_kind = self.advised if threshold is None else {}
-        relation_least, trigger_least, argument_least = (
-            of_kind.get(kind, least) for kind in ("relation", "trigger", "argument")
-        )
+        least, relation_least, trigger_least, argument_least = self.leasts(threshold, along).values()
 
         def wanted(label: str) -> bool:
             return labels is None or label in labels
