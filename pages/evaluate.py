@@ -29,6 +29,7 @@ from workbench.extract.evaluate import MODES, Evaluation
 from workbench.extract.evaluate.stored import Stored, read_stored, stored_evaluations
 from workbench.extract.formats import FORMATS
 from workbench.extract.formats.sets import names
+from workbench.extract.schema import MAX_BYTES
 
 P = "evaluate."
 SOURCES = {"ours": "Texts of ours", "file": "A file", "set": "A data set on this machine"}
@@ -132,7 +133,13 @@ def _form() -> None:
             )
             why = "" if given["root"].strip() else "Name the folder that holds the data sets first."
         schema_file = (
-            st.file_uploader("Schema", type=["json"], key=f"{P}schema", help="None: the types that the gold uses.")
+            st.file_uploader(
+                "Schema",
+                type=["json"],
+                key=f"{P}schema",
+                max_upload_size=MAX_BYTES // 2**20,
+                help="None: the types that the gold uses.",
+            )
             if source != "ours"
             else None
         )

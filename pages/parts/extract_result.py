@@ -70,8 +70,8 @@ def _filters(run: Run) -> tuple[float, bool, frozenset[str] | None]:
     nested = two.toggle("Nested", key=f"{P}nested", help="Off: of results that overlap only the best scored stays.")
     if own_cut(run):  # a row of its own: beside a toggle it would stand in a column of two words
         st.caption(own_cut(run))
-    if run.extraction.advised:
-        st.caption(_of_kinds(run, threshold if state.get(f"{P}touched") else None))
+    if own := _of_kinds(run, threshold if state.get(f"{P}touched") else None):
+        st.caption(f"Along with it: {own}.")
     options = run.schema.labels()
     state[f"{P}labels"] = [label for label in state.get(f"{P}labels") or () if label in options]
     labels = st.multiselect("Types", options, key=f"{P}labels", placeholder="All types")
@@ -80,12 +80,13 @@ def _filters(run: Run) -> tuple[float, bool, frozenset[str] | None]:
 
 def _of_kinds(run: Run, threshold: float | None) -> str:
     """The least scores of kinds that have one of their own, which move along with the slider."""
-    own = [
-        f"{value:.2f} for {kind}s"
+    wanted = run.extraction.wanted
+    asked = {"relation": wanted.relations, "trigger": wanted.events, "argument": wanted.events}
+    return ", ".join(
+        f"{kind}s {value:.2f}"
         for kind, value in run.extraction.leasts(threshold, along=True).items()
-        if kind in run.extraction.advised
-    ]
-    return f"With it move those of kinds with one of their own: {', '.join(own)}."
+        if kind in run.extraction.advised and asked[kind]
+    )
 
 
 def _touch() -> None:

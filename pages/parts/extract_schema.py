@@ -14,7 +14,7 @@ from pages.parts.extract_address import pack
 from pages.parts.faults import in_words
 from pages.parts.words import count
 from workbench.extract import Document, Schema, SchemaError, read_documents
-from workbench.extract.schema import POLARITIES
+from workbench.extract.schema import MAX_BYTES, POLARITIES
 
 FOLDER = Path(__file__).resolve().parents[2] / "sample_data" / "schemas"
 OWN = "own"
@@ -84,7 +84,7 @@ def _open_file(place: Any) -> None:
     """A schema file in place of what is in the editors."""
     with place.popover("Open", icon=":material/upload_file:", type="tertiary"):
         st.file_uploader(
-            "Schema from a file", type=["json"], key=_file_key(), on_change=_take_file,
+            "Schema from a file", type=["json"], key=_file_key(), on_change=_take_file, max_upload_size=MAX_BYTES // 2**20,
             help="JSON as the download beside it writes it. It takes the place of the schema in the editor.",
         )  # fmt: skip
         if fault := st.session_state.get(_FAULT):
