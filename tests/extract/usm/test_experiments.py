@@ -192,7 +192,7 @@ def test_types_that_texts_state(text: str, stated: set[tuple[str, str]]) -> None
 
 
 def test_a_whole_prompt_asks_everything_and_gold_is_all_gold(made_sets: None, tokenizer: Any, tmp_path: Path) -> None:
-    recipe = replace(finetune.recipe_of("conll04", 1e-4, 5e-4, 0), whole=1.0, drop=0.0)
+    recipe = replace(finetune.recipe_of("conll04"), whole=1.0, drop=0.0)
     mixture = loop.build_mixture(recipe, tmp_path, tokenizer, 12)
     (source,) = mixture.sources
     for _, sample, gold in (row for batch in mixture.samples(0)[:3] for row in batch):

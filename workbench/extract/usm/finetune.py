@@ -26,11 +26,20 @@ from workbench.extract.usm.train.recipe import Recipe
 MEASURED = ("entity", "relation")
 
 
-def recipe_of(name: str, encoder_rate: float, head_rate: float, seed: int, pair_weight: float = 1.0) -> Recipe:
-    """Supervised training on one set: its own names, its whole schema in nine prompts of ten, nothing from elsewhere."""
+CHOICES = ("seed", "batch", "encoder_rate", "head_rate", "pair_weight", "swaps", "dropout")
+"""Options that are fields of the recipe."""
+
+
+def recipe_of(name: str, **choices: Any) -> Recipe:
+    """Supervised training on one set: its own names, its whole schema in nine prompts of ten, nothing from elsewhere.
+
+    Args:
+        choices: of `CHOICES`.
+    """
+    usual: dict[str, Any] = {"encoder_rate": 1e-4, "head_rate": 5e-4, "dropout": 0.1}
     return Recipe(
-        sets=(name,), seed=seed, encoder_rate=encoder_rate, head_rate=head_rate, warmup=50, dropout=0.1, drop=0.05, describe=0.0, own_name=1.0,
-        from_relations=0.0, far_labels=False, whole=0.9, beside=0.0, pair_weight=pair_weight,
+        sets=(name,), warmup=50, drop=0.05, describe=0.0, own_name=1.0, from_relations=0.0, far_labels=False, whole=0.9, beside=0.0,
+        **(usual | choices),
     )  # fmt: skip
 
 
@@ -75,6 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--encoder-rate", type=float, default=1e-4)
     parser.add_argument("--head-rate", type=float, default=5e-4)
     parser.add_argument("--pair-weight", type=float, default=1.0, help="weight of the links that only pairs have (default %(default)s)")  # fmt: skip
+    parser.add_argument("--swaps", type=int, default=0, help="copies of each text with mentions swapped for others of their type (default %(default)s)")  # fmt: skip
+    parser.add_argument("--dropout", type=float, default=0.1, help="in the encoder while it trains (default %(default)s)")  # fmt: skip
+    parser.add_argument("--batch", type=int, default=16, help="samples a step (default %(default)s)")
     parser.add_argument("--split", choices=("dev", "test"), default="test", help="part that is measured: dev to choose by, test to report (default %(default)s)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="first texts of the measured part only")
     parser.add_argument(
@@ -105,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return {"before": None if untuned is None else of(untuned), "f1": of(engine)}
 
             results[name] = trained_and_measured(
-                chosen.out / name, start, chosen.data_root, recipe_of(name, chosen.encoder_rate, chosen.head_rate, chosen.seed, chosen.pair_weight),
+                chosen.out / name, start, chosen.data_root, recipe_of(name, **{each: getattr(chosen, each) for each in CHOICES}),
                 Length(chosen.steps, chosen.minutes), measure, part=chosen.split, limit=chosen.limit, device=chosen.device, development=chosen.development, say=say,
             )  # fmt: skip
             (chosen.out / "table.md").write_text(as_table(results) + "\n", encoding="utf-8")

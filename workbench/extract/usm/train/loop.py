@@ -44,7 +44,16 @@ def build_mixture(
     """
     kept = [name for name in recipe.sets if name not in recipe.held_out]
     sources = load_sources(
-        kept, root, tokenizer, recipe.window, recipe.documents, recipe.seed, progress, recipe.patterns, shelf
+        kept,
+        root,
+        tokenizer,
+        recipe.window,
+        recipe.documents,
+        recipe.seed,
+        progress,
+        recipe.patterns,
+        shelf,
+        recipe.swaps,
     )
     banned = banned_names(types_of_held_out(recipe, root, tokenizer, shelf))
     weights = dict(recipe.weights)

@@ -28,6 +28,7 @@ class Recipe:
         pair_weight: of the links that only pairs have (`loss.PAIRS`) beside the others.
         own_name, from_relations, far_labels, whole, beside: see `prompts.Prompter`.
         patterns: share of samples, in the unit of `sources.PLANS`, from "X is a Y" patterns over the texts (`patterns`); 0: none.
+        swaps: copies of each document in which mentions are swapped for others of their type (`swaps`).
         labels_see_text, label_vector: of a new model, see UsmConfig; a USM model that is gone on from keeps its own.
         drop, describe: see `prompts.Prompter`.
     """
@@ -57,6 +58,7 @@ class Recipe:
     whole: float = 0.0
     beside: float = 0.3
     patterns: float = 0.0
+    swaps: int = 0
     weights: tuple[tuple[str, float], ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from workbench.extract.usm.links import Pair
 from workbench.extract.usm.pieces import Pieces, encode_texts
 from workbench.extract.usm.train.names import DROPPED
 from workbench.extract.usm.train.patterns import OPEN, PATTERNS, stated_types
+from workbench.extract.usm.train.swaps import swapped
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def load_sources(
     progress: Callable[[str], None] | None = None,
     patterns: float = 0.0,
     shelf: dict[Any, Any] | None = None,
+    swaps: int = 0,
 ) -> list[Source]:
     """The sets of a run.
 
@@ -116,6 +118,7 @@ def load_sources(
         progress: called with each set's name.
         patterns: weight of a further source, types that the texts themselves state (`patterns`); 0: none.
         shelf: keeps what was read for later calls with the same root and tokenizer; reading takes a minute or more.
+        swaps: copies of each document with mentions swapped (`swaps`).
 
     Raises:
         ExtractError: a set is unknown or not there.
@@ -130,10 +133,11 @@ def load_sources(
     for name in names:
         if progress is not None:
             progress(name)
-        key = (name, window, most, seed)
+        key = (name, window, most, seed, swaps)
         if key not in shelf:
             documents = _documents(name, root, most, seed)
-            shelf[key] = make_source(name, PLANS[name], documents, tokenizer, window)
+            copies = swapped(documents, swaps, seed) if swaps else []
+            shelf[key] = make_source(name, PLANS[name], [*documents, *copies], tokenizer, window)
             if name in OPEN:
                 shelf[PATTERNS, *key] = _stated(stated_types(documents), tokenizer, window)
         found.append(shelf[key])
