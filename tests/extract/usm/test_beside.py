@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from tests.extract.usm.test_experiments import documents as sets
 from tests.extract.usm.test_train import documents
+from workbench.extract import Extraction
 from workbench.extract.errors import EngineError
+from workbench.extract.evaluate import within
 from workbench.extract.records import Document, Event, Span
 from workbench.extract.schema import Label, Schema
+from workbench.extract.usm import together, tune
 from workbench.extract.usm.links import Gold, targets
 from workbench.extract.usm.prompt import LabelCoder, LabelText
 from workbench.extract.usm.together import joined
@@ -116,3 +122,41 @@ def test_weights_of_sets_are_read_or_refused_in_one_sentence() -> None:
     for wrong in ("conll04", "conll04=0", "conll04=x", "nobody=1", "casie=inf"):
         with pytest.raises(EngineError, match="SET=WEIGHT"):
             parse_weights([wrong])
+
+
+def test_what_a_larger_prompt_takes_away_is_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An engine that knows the gold, and loses entities and relations where events stand in the same pass."""
+    monkeypatch.setattr(tune, "load_data", sets)
+    gold = {
+        each.text: each for name in ("conll04", "scierc", "bc5cdr", "casie") for each in sets(name, tmp_path, "dev")
+    }
+    asked: list[Schema] = []
+
+    def extract(texts: list[str], schema: Schema, *_: Any, **__: Any) -> list[Extraction]:
+        asked.append(schema)
+        blind = bool(schema.events and schema.entities) and not config.events_apart
+        made = []
+        for text in texts:
+            true = within(gold[text], schema)[0]
+            lost = (
+                {"entities": (), "relations": ()}
+                if blind
+                else {"entities": true.entities or (), "relations": true.relations or ()}
+            )
+            made.append(Extraction(text=text, wanted=schema.expanded(), events=true.events or (), **lost))
+        return made
+
+    config = SimpleNamespace(events_apart=True)
+    engine: Any = SimpleNamespace(usm=SimpleNamespace(config=config), extract=extract)
+    rows = together.measure(engine, tmp_path, 60)
+    assert config.events_apart is True
+    assert [(row["set"], row["beside"]) for row in rows] == list(together.PAIRS)
+    for row in rows:
+        for metric, alone in row["alone"].items():
+            lost = metric in ("entity", "relation")
+            assert (alone["f1"], row["apart"][metric]["f1"]) == (1.0, 1.0)
+            assert row["one pass"][metric]["f1"] == (0.0 if lost else 1.0)
+    assert {tuple(row["alone"]) for row in rows} == {("entity", "relation"), ("entity",), ("trigger", "argument")}
+    assert any(schema.events and schema.relations for schema in asked)
+    table = together.as_table(rows).splitlines()
+    assert len(table) == 2 + sum(len(row["alone"]) for row in rows) and "100.0" in table[2]
