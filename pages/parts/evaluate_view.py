@@ -19,6 +19,7 @@ from workbench.figures.marked import colours, marked_html
 
 P = "evaluate."
 SHOWN = 20  # errors on the page at once
+WHOLE = 20  # rows of a table that is drawn without a scroll bar of its own
 AROUND = 220  # characters of context on each side
 SAID = {
     ("entity",): "Entities",
@@ -100,22 +101,23 @@ def show_figures(figures: Sequence[Figure]) -> None:
         rows.append(
             {
                 "test part": each.data, "what": SAID[tuple(each.what.split())], "F1": each.f1, "95 % interval": between,
-                **{model: each.published.get(model) for model in models},
+                **{model: f"{each.published[model]:.1%}" if model in each.published else "" for model in models},
                 "texts": f"{each.texts:,}" + ("" if each.whole else ", the first"), "gold": each.gold,
             }
         )  # fmt: skip
-    _shares(pd.DataFrame(rows), f"{P}figures", models)
+    _shares(pd.DataFrame(rows), f"{P}figures")
     beside = f" {' and '.join(models)}: as their papers state for the same part, tuned to each set." if models else ""
     st.caption(f"Micro F1 by offset under the sets' own type names; intervals over texts.{beside}")
 
 
-def _shares(frame: pd.DataFrame, key: str, more: Sequence[str] = ()) -> None:
-    """A table whose precision, recall and F1, and `more` of its columns, are shares: shown in per cent with one decimal."""
-    columns = [name for name in ("precision", "recall", "F1", *more) if name in frame]
+def _shares(frame: pd.DataFrame, key: str) -> None:
+    """A table whose precision, recall and F1 are shares, shown in per cent with one decimal."""
+    columns = [name for name in ("precision", "recall", "F1") if name in frame]
     st.dataframe(
-        frame.assign(**{name: 100 * frame[name].astype(float) for name in columns}),
+        frame.assign(**{name: 100 * frame[name] for name in columns}),
         key=key,
         hide_index=True,
+        height="content" if len(frame) <= WHOLE else "auto",
         column_config={name: st.column_config.NumberColumn(name, format="%.1f%%") for name in columns},
     )
 
