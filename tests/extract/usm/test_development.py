@@ -55,3 +55,27 @@ def test_a_kind_takes_the_threshold_that_does_better_and_others_keep_the_common_
         == {}
         == Reading.from_json({"mode": "mean", "threshold": 0.5, "curves": {}}).thresholds
     )
+
+
+def test_entities_get_the_threshold_that_is_best_beside_those_of_other_kinds() -> None:
+    """Right entities from .5, wrong ones below; relations at .27, all right: one threshold for both would let the wrong entities in."""
+    text = "Ada met Ben and Cem"
+    spans = [Span(type="person", start=start, end=start + 3) for start in (0, 8, 16)]
+    ends = [(0, 3), (8, 11), (16, 19)]
+    one = Document(
+        id="one", text=text, entities=spans[:2], relations=[Relation(type="met", head=spans[0], tail=spans[1])]
+    )
+    schema = Schema.of("person", relations={"met": {}})
+    found = Found(
+        entities={("person", *ends[0]): 1.0, ("person", *ends[1]): 1.0, ("person", *ends[2]): -0.6},
+        relations={("met", ends[0], ends[1]): -1.0},
+    )
+    part = tune.Part("made", [one], schema, {mode: [found] for mode in ("strict", "mean")})
+    common = {
+        t: sum(f1.values()) for t, f1 in tune.f1_by_threshold([part], Reading("strict", 0.5), tune.THRESHOLDS).items()
+    }
+    assert max(common.values()) < 2, "no single threshold is right for both"
+    reading = tune.fit([part], calibrated=False)
+    wrong, right, relation = (Curve().probability(each) for each in (-0.6, 1.0, -1.0))
+    assert wrong < reading.threshold <= right and reading.thresholds["relation"] <= relation
+    assert tune.f1_by_part([part], reading) == {"made entity": 1.0, "made relation": 1.0}

@@ -124,6 +124,9 @@ def fit(parts: Sequence[Part], calibrated: bool = True) -> Reading:
     }
     mode, threshold = max(tried, key=lambda each: tried[each])
     reading = Reading(mode, threshold, curves)
+    reading = replace(reading, thresholds=own_thresholds(parts, reading))
+    # The common threshold was the best for all kinds together; entities no longer have to share it.
+    reading = replace(reading, threshold=_common(parts, reading))
     return replace(reading, thresholds=own_thresholds(parts, reading))
 
 
@@ -174,6 +177,14 @@ def f1_by_threshold(
 ) -> dict[float, dict[str, float]]:
     """`f1_by_part` at several thresholds, each the same for every kind."""
     return dict(zip(thresholds, _f1(parts, reading, [(each, {}) for each in thresholds]), strict=True))
+
+
+def _common(parts: Sequence[Part], reading: Reading) -> float:
+    """The threshold of entities that is best where every other kind keeps the one it has: by the mean F1 of every set and kind."""
+    tries = [reading.threshold, *THRESHOLDS]
+    kept = {kind: reading.thresholds.get(kind, reading.threshold) for kind in KINDS[1:]}
+    found = _f1(parts, reading, [(each, kept) for each in tries])
+    return tries[int(np.argmax([np.mean(list(f1.values()) or [0.0]) for f1 in found]))]
 
 
 def own_thresholds(parts: Sequence[Part], reading: Reading) -> dict[str, float]:
