@@ -19,65 +19,12 @@ from workbench.extract.usm.train.sources import Chunk, Source
 
 # Names that may be true of any text: never taken as absent because they come from another domain.
 EVERYWHERE = frozenset(
-    [
-        "person",
-        "people",
-        "location",
-        "place",
-        "organization",
-        "date",
-        "time",
-        "number",
-        "quantity",
-        "event",
-        "city",
-        "country",
-        "name",
-        "title",
-        "object",
-        "group",
-        "action",
-        "activity",
-        "product",
-        "unit",
-        "size",
-        "amount",
-        "company",
-        "state",
-        "year",
-        "month",
-        "day",
-        "address",
-        "price",
-        "value",
-        "description",
-        "method",
-        "material",
-        "age",
-        "state",
-        "status",
-        "position",
-        "model",
-        "mention",
-        "area",
-        "modifier",
-        "type",
-        "role",
-        "other",
-        "feature",
-        "relation",
-        "definition",
-        "color",
-        "weight",
-        "length",
-        "software",
-        "version",
-        "device",
-        "url",
-        "website",
-        "file",
-        "text",
-    ]
+    """
+    person people location place organization date time number quantity event city country name title object group
+    action activity product unit size amount company state year month day address price value description method
+    material age status position model mention area modifier type role other feature relation definition color
+    weight length software version device url website file text
+    """.split()
 )
 
 
@@ -251,9 +198,8 @@ class Prompter:
         chances = np.array([each.plan.weight for each in others])
         other = others[int(rng.choice(len(others), p=chances / chances.sum()))]
         apart = other.plan.domain not in (asked.source.plan.domain, "general")
-        asked.only_absent = (
-            apart and rng.random() < 0.5
-        )  # else no prompt of two kinds would say that a stretch is no span
+        # Half the time only what is surely absent: else no prompt of two kinds would say that a stretch is no span.
+        asked.only_absent = apart and rng.random() < 0.5
         mentions: list[str] = []
         pairs: list[str] = []
         if wanted == "events":
