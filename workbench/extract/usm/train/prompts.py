@@ -19,13 +19,14 @@ from workbench.extract.usm.train.sources import Chunk, Source
 
 # Names that may be true of any text: never taken as absent because they come from another domain.
 EVERYWHERE = frozenset(
-    """
-    person people location place organization date time number quantity event city country name title object group
-    action activity product unit size amount company state year month day address price value description method
-    material age status position model mention area modifier type role other feature relation definition color
-    weight length software version device url website file text
-    """.split()
-)
+    [
+        "person", "people", "location", "place", "organization", "date", "time", "number", "quantity", "event", "city", "country", "name",
+        "title", "object", "group", "action", "activity", "product", "unit", "size", "amount", "company", "state", "year", "month", "day",
+        "address", "price", "value", "description", "method", "material", "age", "status", "position", "model", "mention", "area",
+        "modifier", "type", "role", "other", "feature", "relation", "definition", "color", "weight", "length", "software", "version",
+        "device", "url", "website", "file", "text",
+    ]
+)  # fmt: skip
 
 
 @dataclass
