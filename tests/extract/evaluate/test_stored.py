@@ -44,8 +44,10 @@ def test_what_was_measured_is_what_is_read(rule_engine: None, sets: None, tmp_pa
     entity = by["conll04", "entity"]
     assert entity.f1 == truth.scores[("entity",), "offset"].count.f1 and entity.whole and entity.texts == 2
     assert (entity.low, entity.high) == truth.scores[("entity",), "offset"].interval
-    assert by["conll04", "relation strict"].stated.count("%") == len(PUBLISHED["conll04"])
-    assert not by["conll04", "entity"].stated, "papers state relations"
+    stated = by["conll04", "relation strict"].published
+    assert list(stated.values()) == [each.f1 for each in PUBLISHED["conll04"]]
+    assert all(f"{each.parameters} M" in model for each, model in zip(PUBLISHED["conll04"], stated, strict=True))
+    assert not by["conll04", "entity"].published, "papers state relations"
     ours, free = found.parts
     assert ours.name == OURS and free.name.startswith("ncbi_disease") and len(free.gold) == 1
     assert "conll04" not in {part.name.split(",")[0] for part in found.parts}, (
@@ -59,7 +61,7 @@ def test_what_was_measured_is_what_is_read(rule_engine: None, sets: None, tmp_pa
 def test_a_piece_of_a_part_has_no_published_figure_beside_it(rule_engine: None, sets: None, tmp_path: Path) -> None:
     made = measure(load_engine("rules"), tmp_path, 1, 1, ["conll04"])
     assert [figure.whole for figure in made.figures] == [False, False]
-    assert not any(figure.stated for figure in made.figures)
+    assert not any(figure.published for figure in made.figures)
     assert made.to_json()["first"] == 1
 
 
