@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from workbench.capture.errors import WorkbenchError
+
+
+def count(given: str) -> int:
+    """An option that counts, at least 1."""
+    number = int(given)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"a number of at least 1 is needed, not {number}")
+    return number
+
+
+def share(given: str) -> float:
+    """An option that is a chance, from 0 to below 1."""
+    number = float(given)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"a number from 0 to below 1 is needed, not {number}")
+    return number
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import streamlit as st
@@ -102,12 +103,13 @@ def _add(draft: Document, schema: Schema) -> None:
 def _join_row(draft: Document, schema: Schema) -> None:
     """A relation and two entities that it may join; ends that do not fit are not offered."""
     entities = list(draft.entities or ())
-    fitting: dict[str, dict[int, list[int]]] = {}  # relation -> head -> tails
-    for name in schema.relations:
-        for n, head in enumerate(entities):
-            tails = [m for m, tail in enumerate(entities) if m != n and schema.allows(name, head.type, tail.type)]
-            if tails:
-                fitting.setdefault(name, {})[n] = tails
+    often = Counter(entity.type for entity in entities)  # a long text has thousands of mentions, but few types
+
+    def has_tail(name: str, head: str) -> bool:
+        return any(schema.allows(name, head, tail) and often[tail] > (tail == head) for tail in often)
+
+    heads = {name: {type_ for type_ in often if has_tail(name, type_)} for name in schema.relations}
+    fitting = [name for name, types in heads.items() if types]
     if not fitting:
         st.caption("No two entities here have types that a relation of the schema may join.")
         return
@@ -117,9 +119,12 @@ def _join_row(draft: Document, schema: Schema) -> None:
 
     joined = {(r.type, r.head.key, r.tail.key) for r in draft.relations or ()}
     one, two, three, four = st.columns([3, 3, 3, 1], vertical_alignment="bottom")
-    name = one.selectbox("Relation", list(fitting), key=f"{_P}rel.name")
-    head = two.selectbox("From", list(fitting[name]), format_func=said, key=f"{_P}rel.head")
-    tail = three.selectbox("To", fitting[name][head], format_func=said, key=f"{_P}rel.tail")
+    name = one.selectbox("Relation", fitting, key=f"{_P}rel.name")
+    froms = [n for n, entity in enumerate(entities) if entity.type in heads[name]]
+    head = two.selectbox("From", froms, format_func=said, key=f"{_P}rel.head")
+    tails = {type_ for type_ in often if schema.allows(name, entities[head].type, type_)}
+    tos = [n for n, entity in enumerate(entities) if n != head and entity.type in tails]
+    tail = three.selectbox("To", tos, format_func=said, key=f"{_P}rel.tail")
     there = (name, entities[head].key, entities[tail].key) in joined
     four.button(
         "Join", key=f"{_P}rel.add", disabled=there, on_click=_join, args=(draft, name, entities[head], entities[tail]),

@@ -7,6 +7,7 @@ own samples, gradients are averaged, and the first one writes.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -241,6 +242,15 @@ def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values as they come back from a file: tuples are lists."""
     found: dict[str, Any] = json.loads(json.dumps(values))
     return found
+
+
+def named_number(given: str) -> tuple[str, float]:
+    """What an option written as "conll04=10" says; the number is nan, which no bound lets through, where there is none."""
+    name, _, number = given.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        return name, math.nan
 
 
 # ------------------------------------------------------------------ several processes

@@ -36,6 +36,7 @@ from workbench.extract.uie.tune import development_parts, fit
 from workbench.extract.usm.experiments import METRICS, RESULT, table
 from workbench.extract.usm.train.sources import PLANS, Source, make_source
 from workbench.extract.usm.tune import measured_schema, with_development
+from workbench.module_command import count
 
 ARMS: dict[str, dict[str, Any]] = {
     "all": {"reject": 0.1},
@@ -217,13 +218,6 @@ def as_table(results: dict[str, list[dict[str, Any]]]) -> str:
     return table(["set, protocol, arm", "decoding", "seeds", "sentences", *METRICS, "well-formed"], rows)
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"a number of at least 1 is needed, not {number}")
-    return number
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m workbench.extract.uie.experiments", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -242,12 +236,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--arm", nargs="+", default=["all"], choices=list(ARMS), help="(default %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 1 to this one (default %(default)s)")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=_count, default=600, help="of each run (default %(default)s)")
+    length.add_argument("--steps", type=count, default=600, help="of each run (default %(default)s)")
     length.add_argument(
-        "--epochs", type=_count, help="times that each run sees its sentences, in place of --steps; UIE: 200"
+        "--epochs", type=count, help="times that each run sees its sentences, in place of --steps; UIE: 200"
     )
-    parser.add_argument("--batch", type=_count, default=16, help="samples a step (default %(default)s)")
-    parser.add_argument("--limit", type=_count, help="first texts of a test part only")
+    parser.add_argument("--batch", type=count, default=16, help="samples a step (default %(default)s)")
+    parser.add_argument("--limit", type=count, help="first texts of a test part only")
     parser.add_argument(
         "--development", type=int, help="so many development texts choose the reading; 0: none (default: all)"
     )

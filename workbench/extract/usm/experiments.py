@@ -6,7 +6,7 @@ A training that ended leaves `result.json` beside its run; the same command goes
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate import evaluate
 from workbench.extract.formats.sets import load_data
 from workbench.extract.loop import Length, as_json
+from workbench.extract.records import Document
+from workbench.extract.schema import Schema
 from workbench.extract.state import read_state
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.reading import Reading
@@ -52,6 +54,13 @@ def figures(
     if described is not None:
         labels = (label.model_copy(update={"description": described.get(label.name, "")}) for label in schema.entities)
         schema = schema.model_copy(update={"entities": tuple(labels)})
+    return figures_of(engine, documents, schema, metrics)
+
+
+def figures_of(
+    engine: Any, documents: Sequence[Document], schema: Schema, metrics: Iterable[str] = tuple(METRICS)
+) -> dict[str, dict[str, Any]]:
+    """`figures` of texts at hand."""
     form: Any = evaluate(engine, documents, schema).to_json()
     found = {}
     for metric in metrics:

@@ -22,6 +22,7 @@ from workbench.extract.loop import Length
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.experiments import figures, percent, table, trained_and_measured
 from workbench.extract.usm.train.recipe import Recipe
+from workbench.module_command import count, share
 
 MEASURED = ("entity", "relation")
 
@@ -85,8 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--head-rate", type=float, default=5e-4)
     parser.add_argument("--pair-weight", type=float, default=1.0, help="weight of the links that only pairs have (default %(default)s)")  # fmt: skip
     parser.add_argument("--swaps", type=int, default=0, help="copies of each text with mentions swapped for others of their type (default %(default)s)")  # fmt: skip
-    parser.add_argument("--dropout", type=float, default=0.1, help="in the encoder while it trains (default %(default)s)")  # fmt: skip
-    parser.add_argument("--batch", type=int, default=16, help="samples a step (default %(default)s)")
+    parser.add_argument("--dropout", type=share, default=0.1, help="in the encoder while it trains (default %(default)s)")  # fmt: skip
+    parser.add_argument("--batch", type=count, default=16, help="samples a step (default %(default)s)")
     parser.add_argument("--split", choices=("dev", "test"), default="test", help="part that is measured: dev to choose by, test to report (default %(default)s)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="first texts of the measured part only")
     parser.add_argument(

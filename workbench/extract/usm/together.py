@@ -15,15 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.capture.errors import WorkbenchError
 from workbench.extract.engines import shipped_or
-from workbench.extract.evaluate import evaluate
+from workbench.extract.errors import ExtractError
 from workbench.extract.extraction import Extraction
-from workbench.extract.records import Document
 from workbench.extract.schema import Schema
 from workbench.extract.usm.engine import UsmEngine
-from workbench.extract.usm.experiments import METRICS, percent, table
+from workbench.extract.usm.experiments import figures_of, percent, table
 from workbench.extract.usm.tune import development_texts
+from workbench.module_command import count, report
 
 PAIRS = (("conll04", "casie"), ("scierc", "casie"), ("bc5cdr", "casie"), ("casie", "conll04"), ("casie", "bc5cdr"))
 """(set that is measured, set whose schema stands beside)."""
@@ -69,23 +68,18 @@ def _within(found: Extraction, schema: Schema) -> Extraction:
     )
 
 
-def figures_of(engine: Any, documents: Sequence[Document], schema: Schema) -> dict[str, dict[str, Any]]:
-    """F1 by offset with its interval of each kind that the schema asks and the texts have."""
-    form: Any = evaluate(engine, documents, schema).to_json()
-    found = {}
-    for metric, steps in METRICS.items():
-        leaf = form
-        for step in (*steps, "offset"):
-            leaf = (leaf or {}).get(step)
-        if leaf and leaf.get("gold"):
-            found[metric] = {"f1": leaf["f1"], "interval": leaf["f1_interval"], "gold": leaf["gold"]}
-    return found
-
-
 def measure(engine: UsmEngine, root: Path, limit: int) -> list[dict[str, Any]]:
-    """A row for each of `PAIRS`: figures alone, in one pass with the other schema, and in passes apart."""
+    """A row for each of `PAIRS`: figures alone, in one pass with the other schema, and in passes apart.
+
+    Raises:
+        ExtractError: a set is not at hand, or nothing is annotated in its texts.
+    """
     names = dict.fromkeys(name for pair in PAIRS for name in pair)
     texts = {name: (documents, schema) for name, documents, schema in development_texts(names, root, limit, 0)}
+    if missing := [name for name in names if name not in texts]:
+        raise ExtractError(
+            f"Nothing is annotated in the first {limit} development texts of {missing[0]}: raise --limit."
+        )
     rows = []
     kept = engine.usm.config.events_apart
     for name, other in PAIRS:
@@ -93,10 +87,11 @@ def measure(engine: UsmEngine, root: Path, limit: int) -> list[dict[str, Any]]:
         asked = joined(schema, texts[other][1])
         row: dict[str, Any] = {"set": name, "beside": other, "texts": len(documents)}
         try:
-            row["alone"] = figures_of(engine, documents, schema)
+            alone = figures_of(engine, documents, schema)
+            row["alone"] = {metric: figure for metric, figure in alone.items() if figure["gold"]}
             for way, apart in (("one pass", False), ("apart", True)):
                 engine.usm.config.events_apart = apart
-                row[way] = figures_of(_Only(engine, asked), documents, schema)
+                row[way] = figures_of(_Only(engine, asked), documents, schema, row["alone"])
         finally:
             engine.usm.config.events_apart = kept
         rows.append(row)
@@ -122,18 +117,15 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--model", default="usm-mini", help="shipped or trained USM model (default %(default)s)")
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--limit", type=int, default=120, help="texts of a development part, casie a sixth (default %(default)s)")  # fmt: skip
+    parser.add_argument("--limit", type=count, default=120, help="texts of a development part, casie a sixth (default %(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, help="also write the rows to this JSON file")
     chosen = parser.parse_args(arguments)
-    try:
+    with report() as status:
         rows = measure(UsmEngine.load(shipped_or(chosen.model)), chosen.data_root, chosen.limit)
-    except WorkbenchError as fault:
-        print(fault, file=sys.stderr)  # noqa: T201 - a command
-        return 1
-    if chosen.out:
-        chosen.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(as_table(rows))  # noqa: T201 - a command
-    return 0
+        print(as_table(rows))  # noqa: T201 - a command
+        if chosen.out:
+            chosen.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return status.code
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import PLANS, load_sources
 from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
 from workbench.extract.usm.unseen_types import DESCRIBED
+from workbench.module_command import share
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "bionlp13cg": ("entity",),
@@ -221,9 +222,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="a base, and arms behind it, for each")
     parser.add_argument("--documents", type=int, default=3000, help="documents of a set at most")
     parser.add_argument(
-        "--dropout", type=float, default=0.0, help="in the encoder while it trains (default %(default)s)"
+        "--dropout", type=share, default=0.0, help="in the encoder while it trains (default %(default)s)"
     )
-    parser.add_argument("--beside", type=float, default=0.0, help="chance of another set's labels in a prompt (default %(default)s)")  # fmt: skip
+    parser.add_argument("--beside", type=share, default=0.0, help="chance of another set's labels in a prompt (default %(default)s)")  # fmt: skip
     parser.add_argument("--limit", type=int, help="first texts of a test part only")
     parser.add_argument("--development", type=int, default=150, help="texts of each proxy that choose the reading")
     parser.add_argument("--threads", type=int, help="CPU threads")

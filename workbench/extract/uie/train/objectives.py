@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from workbench.extract.errors import EngineError
+from workbench.extract.loop import named_number
 from workbench.extract.seq2seq.batch import Example
 from workbench.extract.seq2seq.pretrain import OpenText, Tasks
 from workbench.extract.seq2seq.stream import Maker
@@ -32,11 +33,7 @@ def parse_objectives(given: Iterable[str]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for each in given:
-        name, _, share = each.partition("=")
-        try:
-            value = float(share)
-        except ValueError:
-            value = -1.0
+        name, value = named_number(each)
         if name not in OBJECTIVES or not value >= 0:
             raise EngineError(
                 f"An objective is given as NAME=SHARE with {', '.join(OBJECTIVES)}, not as '{each}': write for instance pair=0.9."

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.extract.errors import EngineError
+from workbench.extract.loop import named_number
 from workbench.extract.usm.train.sources import PLANS
 
 
@@ -73,11 +74,7 @@ def parse_weights(given: Iterable[str]) -> tuple[tuple[str, float], ...]:
     """
     found = []
     for each in given:
-        name, _, share = each.partition("=")
-        try:
-            value = float(share)
-        except ValueError:
-            value = -1.0
+        name, value = named_number(each)
         if name not in PLANS or not 0 < value < float("inf"):
             raise EngineError(
                 f"A weight is given as SET=WEIGHT with a set of docs/data.md and a number above 0, not as '{each}': write for instance conll04=10."
