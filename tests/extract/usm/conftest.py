@@ -10,7 +10,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from tests.extract.usm.made_sets import documents
+from workbench.extract.usm import experiments, silver, tune, unseen, unseen_sets
 from workbench.extract.usm.model import UsmModel, new_model
+from workbench.extract.usm.train import loop, sources
 
 WORDS = (
     "marie curie worked in paris for the university of warsaw and met her husband pierre near a museum person city company works attack victim "
@@ -72,3 +75,19 @@ def folder(model: UsmModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) 
 
     save_model(tmp_path / "usm-tiny", model, tokenizer)
     return tmp_path / "usm-tiny"
+
+
+@pytest.fixture
+def encoder(tokenizer: Any, tmp_path: Path) -> Path:
+    tiny_encoder(len(tokenizer)).save_pretrained(tmp_path / "encoder")
+    tokenizer.save_pretrained(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+@pytest.fixture
+def made_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sources, tune, experiments, unseen, unseen_sets, silver):
+        monkeypatch.setattr(module, "load_data", documents)
+    monkeypatch.setattr(
+        loop, "definitions", lambda _: {"harbour town": "a town by the sea", "food item": "a cell of bread"}
+    )

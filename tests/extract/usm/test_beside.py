@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from tests.extract.usm.test_experiments import documents as sets
+from tests.extract.usm.made_sets import documents as sets
 from tests.extract.usm.test_train import documents
 from workbench.extract import Extraction
 from workbench.extract.errors import EngineError

@@ -12,67 +12,21 @@ from typing import Any, ClassVar
 import pytest
 from safetensors.torch import load_file
 
-from tests.extract.usm.conftest import tiny_encoder
-from workbench.extract import Argument, Document, Event, Relation, Schema, Span
+from tests.extract.usm.made_sets import ENTITIES, EVENTS, RELATIONS
+from workbench.extract import Document, Schema, Span
 from workbench.extract.evaluate.published import PUBLISHED
-from workbench.extract.usm import experiments, finetune, tune, unseen
+from workbench.extract.usm import finetune, unseen
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.model import UsmModel
 from workbench.extract.usm.prompt import LabelCoder
 from workbench.extract.usm.roundtrip import gold_links, perfect
 from workbench.extract.usm.told_apart import told_apart
-from workbench.extract.usm.train import loop, sources
+from workbench.extract.usm.train import loop
 from workbench.extract.usm.train.names import NAMES, names_of, normal
 from workbench.extract.usm.train.patterns import OPEN, matches, stated_types
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import PLANS
 from workbench.training.writer import RunWriter
-
-TEXT = "marie met pierre in paris near warsaw . Oslo is a protein . Bergen is a harbour town . painters such as Munch came ."
-RELATIONS = {"scierc": ("Used-for", "Part-of"), "conll04": ("Work_For", "Live_In"), "14res": ("positive", "negative"), "14lap": ("positive",)}  # fmt: skip
-EVENTS = {"casie": ("Phishing", tuple(t for t in NAMES["casie"] if t not in ("Databreach", "Phishing", "PatchVulnerability", "Ransom", "DiscoverVulnerability")))}  # fmt: skip
-ENTITIES = {
-    "bionlp13cg": ("Cancer", "Cell", "Organism", "Simple_chemical", "Gene_or_gene_product"),
-    "anatem": ("Organ", "Tissue", "Cell", "Cancer", "Organism_subdivision"),
-    "14res": ("aspect", "opinion"),
-    "14lap": ("aspect", "opinion"),
-}
-
-
-def documents(name: str, root: Path, split: str = "test", counts: Any = None) -> list[Document]:
-    """A few texts of any set, with every type that `NAMES` knows of it."""
-    types = (
-        ENTITIES.get(name) or tuple(t for t in NAMES.get(name, ()) if t not in RELATIONS.get(name, ())) or ("Thing",)
-    )
-    words = [("marie", 0), ("pierre", 10), ("paris", 20), ("warsaw", 31)]
-    found = []
-    for at in range(0, max(1, len(types)), 4):
-        spans = [Span(start=s, end=s + len(w), type=t) for (w, s), t in zip(words, types[at : at + 4], strict=False)]
-        relations = [
-            Relation(type=kind, head=spans[0], tail=spans[1]) for kind in RELATIONS.get(name, ()) if len(spans) > 1
-        ]
-        events = []
-        if name in EVENTS:
-            kind, roles = EVENTS[name]
-            arguments = tuple(Argument(role=role, start=10, end=16) for role in roles[at : at + 4])
-            events = [Event(type=kind, trigger=Span(start=0, end=5, type=kind), arguments=arguments)]
-        text = f"{TEXT} {split} {at}"
-        found.append(
-            Document(
-                id=f"{split}{at}", text=text, entities=tuple(spans), relations=tuple(relations) if name in RELATIONS else None,
-                events=tuple(events) if name in EVENTS else None,
-            )
-        )  # fmt: skip
-    return found
-
-
-@pytest.fixture
-def made_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sources, tune, experiments, unseen):
-        monkeypatch.setattr(module, "load_data", documents)
-    monkeypatch.setattr(
-        loop, "definitions", lambda _: {"harbour town": "a town by the sea", "food item": "a cell of bread"}
-    )
 
 
 def test_no_arm_hears_a_name_or_synonym_of_what_is_kept_out(made_sets: None, tokenizer: Any, tmp_path: Path) -> None:
@@ -200,13 +154,6 @@ def test_a_whole_prompt_asks_everything_and_gold_is_all_gold(made_sets: None, to
         assert sample.mentions == len(source.entities) and len(sample.labels) == sample.mentions + len(source.relations)
         assert len(gold.typed) == len(chunk.entities) + len(chunk.relations)
         assert gold.linked == {(head[0], tail[0]) for _, head, tail in chunk.relations}
-
-
-@pytest.fixture
-def encoder(tokenizer: Any, tmp_path: Path) -> Path:
-    tiny_encoder(len(tokenizer)).save_pretrained(tmp_path / "encoder")
-    tokenizer.save_pretrained(tmp_path / "encoder")
-    return tmp_path / "encoder"
 
 
 def test_arms_are_trained_once_and_stand_in_a_table(

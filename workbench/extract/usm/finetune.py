@@ -17,6 +17,7 @@ from typing import Any
 
 from workbench.capture.errors import WorkbenchError
 from workbench.extract.engines import shipped_or
+from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate.published import PUBLISHED, published
 from workbench.extract.loop import Length
 from workbench.extract.usm.engine import UsmEngine
@@ -27,7 +28,7 @@ from workbench.module_command import count, share
 MEASURED = ("entity", "relation")
 
 
-CHOICES = ("seed", "batch", "encoder_rate", "head_rate", "pair_weight", "swaps", "dropout")
+CHOICES = ("seed", "batch", "encoder_rate", "head_rate", "pair_weight", "swaps", "silver", "dropout")
 """Options that are fields of the recipe."""
 
 
@@ -86,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--head-rate", type=float, default=5e-4)
     parser.add_argument("--pair-weight", type=float, default=1.0, help="weight of the links that only pairs have (default %(default)s)")  # fmt: skip
     parser.add_argument("--swaps", type=int, default=0, help="copies of each text with mentions swapped for others of their type (default %(default)s)")  # fmt: skip
+    parser.add_argument("--silver", default="", metavar="FILE", help="texts that a larger model annotated for the only set of --data (see silver.py): half of the samples")  # fmt: skip
     parser.add_argument("--dropout", type=share, default=0.1, help="in the encoder while it trains (default %(default)s)")  # fmt: skip
     parser.add_argument("--batch", type=count, default=16, help="samples a step (default %(default)s)")
     parser.add_argument("--split", choices=("dev", "test"), default="test", help="part that is measured: dev to choose by, test to report (default %(default)s)")  # fmt: skip
@@ -108,6 +110,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     results: dict[str, dict[str, Any]] = {}
     try:
+        if chosen.silver and len(chosen.data) != 1:
+            raise ExtractError(
+                f"Silver texts bear the names of one set, not of {len(chosen.data)}: give that one by --data."
+            )
         untuned = UsmEngine.load(start, chosen.device) if _is_usm(start) else None
         for name in chosen.data:
 

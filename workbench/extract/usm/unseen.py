@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from workbench.extract.usm.told_apart import told_apart
 from workbench.extract.usm.train.loop import inventory, types_of_held_out
 from workbench.extract.usm.train.names import allowed_names, banned_names, names_of, normal
 from workbench.extract.usm.train.recipe import Recipe
-from workbench.extract.usm.train.sources import PLANS, load_sources
+from workbench.extract.usm.train.sources import PLANS, Source, load_sources
 from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
 from workbench.extract.usm.unseen_types import DESCRIBED
 from workbench.module_command import share
@@ -99,6 +99,16 @@ def recipes(base: Recipe) -> dict[str, Recipe]:
     }
 
 
+def names_taught(sources: Iterable[Source], banned: frozenset[str] = frozenset()) -> set[str]:
+    """Every name that a model is asked by while it learns from these sets, in the form of `normal`."""
+    return {
+        normal(name)
+        for source in sources
+        for type_ in inventory(source)
+        for name in allowed_names(source.name, type_, banned)
+    }
+
+
 def types_never_taught(
     base: Recipe, root: Path, tokenizer: Any, shelf: dict[Any, Any] | None = None
 ) -> dict[str, set[str]]:
@@ -109,12 +119,7 @@ def types_never_taught(
     sources = load_sources(
         kept, root, tokenizer, whole.window, whole.documents, whole.seed, patterns=whole.patterns, shelf=shelf
     )
-    taught = {
-        normal(name)
-        for source in sources
-        for type_ in inventory(source)
-        for name in allowed_names(source.name, type_, banned)
-    }
+    taught = names_taught(sources, banned)
     proxies = load_sources(PROXIES, root, tokenizer, whole.window, whole.documents, whole.seed, shelf=shelf)
     return {
         source.name: {

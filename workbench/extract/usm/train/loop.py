@@ -54,6 +54,7 @@ def build_mixture(
         recipe.patterns,
         shelf,
         recipe.swaps,
+        recipe.silver,
     )
     banned = banned_names(types_of_held_out(recipe, root, tokenizer, shelf))
     weights = dict(recipe.weights)

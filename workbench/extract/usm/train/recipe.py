@@ -30,6 +30,7 @@ class Recipe:
         own_name, from_relations, far_labels, whole, beside: see `prompts.Prompter`.
         patterns: share of samples, in the unit of `sources.PLANS`, from "X is a Y" patterns over the texts (`patterns`); 0: none.
         swaps: copies of each document in which mentions are swapped for others of their type (`swaps`).
+        silver: file of texts that a model annotated under the names of the only set (`silver`); empty: none.
         labels_see_text, label_vector: of a new model, see UsmConfig; a USM model that is gone on from keeps its own.
         drop, describe: see `prompts.Prompter`.
     """
@@ -60,6 +61,7 @@ class Recipe:
     beside: float = 0.3
     patterns: float = 0.0
     swaps: int = 0
+    silver: str = ""
     weights: tuple[tuple[str, float], ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from workbench.extract.errors import ExtractError
 from workbench.extract.formats.sets import load_data
 from workbench.extract.formats.tokens import Counts
-from workbench.extract.records import Document
+from workbench.extract.records import Document, read_documents
 from workbench.extract.usm.links import Pair
 from workbench.extract.usm.pieces import Pieces, encode_texts
 from workbench.extract.usm.train.names import DROPPED
@@ -107,6 +107,7 @@ def load_sources(
     patterns: float = 0.0,
     shelf: dict[Any, Any] | None = None,
     swaps: int = 0,
+    silver: str = "",
 ) -> list[Source]:
     """The sets of a run.
 
@@ -119,11 +120,14 @@ def load_sources(
         patterns: weight of a further source, types that the texts themselves state (`patterns`); 0: none.
         shelf: keeps what was read for later calls with the same root and tokenizer; reading takes a minute or more.
         swaps: copies of each document with mentions swapped (`swaps`).
+        silver: JSONL file of texts that a model annotated under the names of the only set (`silver`): half of the samples; empty: none.
 
     Raises:
-        ExtractError: a set is unknown or not there.
+        ExtractError: a set is unknown or not there, the file cannot be read, or it is given with several sets.
     """
     names = list(names)
+    if silver and len(names) != 1:
+        raise ExtractError(f"Silver texts go with one set, whose names they bear, not with {len(names)}: name one set.")
     unknown = [name for name in names if name not in PLANS]
     if unknown:
         raise ExtractError(f"There is no training plan for '{unknown[0]}': choose among {', '.join(PLANS)}.")
@@ -135,7 +139,7 @@ def load_sources(
             progress(name)
         key = (name, window, most, seed, swaps)
         if key not in shelf:
-            documents = _documents(name, root, most, seed)
+            documents = readable_documents(name, root, most, seed)
             copies = swapped(documents, swaps, seed) if swaps else []
             shelf[key] = make_source(name, PLANS[name], [*documents, *copies], tokenizer, window)
             if name in OPEN:
@@ -143,6 +147,8 @@ def load_sources(
         found.append(shelf[key])
         if patterns and name in OPEN:
             stated.append(shelf[PATTERNS, *key])
+    if silver:
+        found.append(make_source(names[0], PLANS[names[0]], list(read_documents(silver)), tokenizer, window))
     chunks = [chunk for source in stated for chunk in source.chunks]
     if chunks:
         types = tuple(sorted({type_ for source in stated for type_ in source.entities}))
@@ -150,7 +156,7 @@ def load_sources(
     return found
 
 
-def _documents(name: str, root: Path, most: int, seed: int) -> list[Document]:
+def readable_documents(name: str, root: Path, most: int, seed: int) -> list[Document]:
     """What may be learnt from of a set, `most` at most, in the order of chance."""
     kept_back = _kept_back(root)
     documents = [d for split in PLANS[name].splits for d in load_data(name, root, split, Counts())]

@@ -1,0 +1,212 @@
+"""Sets never seen: USM read on whole sets that it learnt nothing from, under names that other sets may share.
+
+    python -m workbench.extract.usm.unseen_sets --encoder HUB_ID_OR_FOLDER --data-root data --out runs/unseen_sets --steps 4000
+
+This is how the papers measure zero-shot reading: the set is new, a name such as "person" is not. (`unseen` keeps the names out too.) One set a
+domain was chosen before any run: tweets, news, science, biology, requests, law, security and recipes. How results are read off is learnt on further sets
+that nothing is learnt from either. Beside each set's F1 stands that of its types whose every name is new, and of those that another set teaches. The
+same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workbench.capture.errors import WorkbenchError
+from workbench.extract.evaluate.facts import Count
+from workbench.extract.evaluate.scores import evaluate
+from workbench.extract.formats.sets import load_data
+from workbench.extract.loop import Length
+from workbench.extract.records import Document
+from workbench.extract.usm.engine import UsmEngine
+from workbench.extract.usm.experiments import percent, table, trained_and_measured
+from workbench.extract.usm.reading import Reading
+from workbench.extract.usm.train.names import normal
+from workbench.extract.usm.train.recipe import Recipe
+from workbench.extract.usm.train.sources import PLANS, Source, load_sources
+from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
+from workbench.extract.usm.unseen import PATTERN_SHARE, names_taught
+from workbench.module_command import count, share
+
+UNSEEN = ("wnut17", "conll04", "scierc", "bionlp13cg", "snips", "inlegalner_dev", "cyner", "tasteset2")
+PROXIES = ("phee", "sofc_exp", "wiesp2022_astro", "re3d")
+"""Sets on whose development parts the reading is chosen."""
+WORDS: dict[str, dict[str, str]] = {
+    "conll04": {"Peop": "person", "Loc": "location", "Org": "organization", "Other": "other named entity"},
+    "inlegalner_dev": {"GPE": "geopolitical entity", "ORG": "organization"},
+    "re3d": {"Temporal": "time"},
+}
+"""What codes are asked by; every other type is asked by its own name, written out."""
+RELATIONS = {"conll04": 0.2595}
+"""Sets whose relations are measured too, with the strict F1 that USM's paper states for reading them unseen (USM-large, 356 M)."""
+
+
+def recipe_of(base: Recipe, most_weight: float | None = None) -> Recipe:
+    """Every source but the sets that are measured or chosen by.
+
+    Args:
+        most_weight: of a set; the mixture of `sources.PLANS` favours the sets that usm-mini is measured on.
+    """
+    sets = tuple(name for name in base.sets if name not in {*UNSEEN, *PROXIES})
+    cap = float("inf") if most_weight is None else most_weight
+    weights = tuple((name, cap) for name in sets if PLANS[name].weight > cap)
+    return replace(base, sets=sets, patterns=PATTERN_SHARE, weights=weights)
+
+
+def asked(name: str, documents: Sequence[Document]) -> list[Document]:
+    """Texts with the types under the names that they are asked by."""
+    words = WORDS.get(name, {})
+
+    def renamed(span: Any) -> Any:
+        return span.model_copy(update={"type": words.get(span.type, span.type)})
+
+    return [
+        document.model_copy(
+            update={
+                "entities": tuple(map(renamed, document.entities or ())),
+                "relations": None
+                if document.relations is None
+                else tuple(
+                    r.model_copy(update={"head": renamed(r.head), "tail": renamed(r.tail)}) for r in document.relations
+                ),
+            }
+        )
+        for document in documents
+    ]
+
+
+def measure(
+    engine: UsmEngine, root: Path, taught: Iterable[str], limit: int | None, names: Sequence[str] = UNSEEN
+) -> dict[str, Any]:
+    """Strict micro F1 by offset of each set's test part.
+
+    Args:
+        taught: names that the model was asked by while it learnt, in the form of `normal`.
+        limit: first texts only.
+
+    Returns:
+        `mean` of the sets, and of each set `entity` and, where measured, `relation` (as `experiments.figures`), with F1 and gold mentions of the types
+        that are `known` and `new` by name.
+    """
+    known = set(taught)
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        documents = asked(name, load_data(name, root, "test")[:limit])
+        made = evaluate(engine, documents, measured_schema(name, documents))
+        metrics: dict[str, Any] = {"entity": ("entity",)} | (
+            {"relation": ("relation", "strict")} if name in RELATIONS else {}
+        )
+        kept: dict[str, Any] = {}
+        for short, metric in metrics.items():
+            score = made.scores[metric, "offset"].to_json()
+            kept[short] = {
+                "f1": score["f1"],
+                "interval": score["f1_interval"],
+                "gold": score["gold"],
+                "texts": len(documents),
+            }
+        by_type = made.scores[("entity",), "offset"].by_type
+        for group, wanted in (("known", True), ("new", False)):
+            counts = [each for type_, each in by_type.items() if (normal(type_) in known) == wanted]
+            whole = sum(counts, Count())
+            kept[group] = {"f1": whole.f1 if whole.gold else None, "gold": whole.gold}
+        kept["types"] = {
+            type_: {"known": normal(type_) in known, "f1": each.f1, "gold": each.gold}
+            for type_, each in by_type.items()
+        }
+        found[name] = kept
+    return {"mean": sum(each["entity"]["f1"] or 0.0 for each in found.values()) / len(found), "sets": found}
+
+
+def as_table(result: Mapping[str, Any]) -> str:
+    """Markdown: a set a row."""
+    rows = []
+    for name, each in result["sets"].items():
+        rows.append(
+            [
+                f"{name}, {each['entity']['texts']:,} texts",
+                percent(each["entity"]),
+                *(f"{percent(each[group])} of {each[group]['gold']:,}" for group in ("known", "new")),
+                f"{percent(each['relation'])}; {100 * RELATIONS[name]:.4g}" if name in RELATIONS else "-",
+            ]
+        )
+    rows.append(["mean", f"{100 * result['mean']:.1f}", "", "", ""])
+    head = [
+        "test part",
+        "entities",
+        "types known by name, F1 of gold",
+        "types with new names, F1 of gold",
+        "relations; USM-large, paper",
+    ]
+    size = result["parameters"] / 1e6
+    return f"{result['steps']:,} steps, {size:.1f} M parameters; F1 by offset, 95 % interval.\n\n{table(head, rows)}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m workbench.extract.usm.unseen_sets",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    usual = Recipe()
+    parser.add_argument("--encoder", required=True, help="hub id or folder of a transformers encoder")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run and of the table")
+    parser.add_argument("--steps", type=count, default=4000, help="of training (default %(default)s)")
+    parser.add_argument("--batch", type=count, default=usual.batch, help="samples a step (default %(default)s)")
+    parser.add_argument("--most-weight", type=float, help="weight of a set in the mixture at most (default: as usm-mini was trained)")  # fmt: skip
+    parser.add_argument("--beside", type=share, default=usual.beside, help="chance of another set's labels in a prompt (default %(default)s)")  # fmt: skip
+    parser.add_argument("--dropout", type=share, default=0.1, help="in the encoder while it trains (default %(default)s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=count, help="first texts of a test part only")
+    parser.add_argument("--development", type=count, default=100, help="texts of each proxy that choose the reading")
+    parser.add_argument("--threads", type=count, help="CPU threads")
+    parser.add_argument("--device", default="cpu")
+    chosen = parser.parse_args(arguments)
+    if chosen.threads:
+        import torch
+
+        torch.set_num_threads(chosen.threads)
+    base = replace(usual, batch=chosen.batch, beside=chosen.beside, dropout=chosen.dropout, seed=chosen.seed)
+    recipe = recipe_of(base, chosen.most_weight)
+    shelf: dict[Any, Any] = {}
+
+    def say(what: str) -> None:
+        print(what, file=sys.stderr, flush=True)  # noqa: T201 - a command
+
+    def learn(engine: UsmEngine) -> Reading:
+        parts = []
+        for name in PROXIES:
+            documents = asked(name, load_data(name, chosen.data_root, "dev")[: chosen.development])
+            schema = measured_schema(name, documents)
+            parts.append(Part(name, documents, schema, read_every_way(engine, documents, schema)))
+        return fit(parts, calibrated=False)
+
+    def measured(engine: UsmEngine) -> dict[str, Any]:
+        sources: list[Source] = load_sources(
+            recipe.sets, chosen.data_root, engine.tokenizer, recipe.window, recipe.documents, recipe.seed,
+            patterns=recipe.patterns, shelf=shelf,
+        )  # fmt: skip
+        return measure(engine, chosen.data_root, names_taught(sources), chosen.limit)
+
+    try:
+        result = trained_and_measured(
+            chosen.out, chosen.encoder, chosen.data_root, recipe, Length(chosen.steps), measured, limit=chosen.limit,
+            device=chosen.device, learn=learn, shelf=shelf, say=say,
+        )  # fmt: skip
+    except WorkbenchError as fault:
+        say(str(fault))
+        return 1
+    made = as_table(result)
+    (chosen.out / "table.md").write_text(made + "\n", encoding="utf-8")
+    print(made)  # noqa: T201 - a command
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
