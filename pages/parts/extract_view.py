@@ -171,9 +171,8 @@ def columns_of_table(width: dict[str, int] | None = None) -> dict[str, Any]:
         "kind": st.column_config.TextColumn("Kind", width=wide.get("kind")),
         "type": st.column_config.TextColumn("Type", width=wide.get("type")),
         "words": st.column_config.TextColumn("Words", width=wide.get("words")),
-        "score": st.column_config.ProgressColumn(
-            "Score", min_value=0.0, max_value=1.0, format="%.2f", width=wide.get("score")
-        ),
+        # A number and no bar: in a narrow column a bar takes the room of its number.
+        "score": st.column_config.NumberColumn("Score", format="%.2f", width=wide.get("score")),
         "at": st.column_config.NumberColumn(
             "At", help="First character, counted from 0 in Unicode code points.", width=wide.get("at")
         ),
@@ -195,8 +194,8 @@ def _table(document: Document, prefix: str, on_pick: Callable[[Pick], None]) -> 
     st.dataframe(
         frame.head(MOST_ROWS), key=key, hide_index=True, on_select=take, selection_mode="single-row",
         height=min(420, 42 + 30 * len(frame)), row_height=30, column_order=["words", "type", "score", "kind", "at"],
-        # Words, type and score fit the column at 1,500 pixels; left to itself the table keeps the widths of the first text.
-        column_config=columns_of_table({"words": 130, "type": 100, "score": 72, "kind": 72, "at": 52}),
+        # Words, type and score fit the column at 1,400 pixels; left to itself the table keeps the widths of the first text.
+        column_config=columns_of_table({"words": 112, "type": 96, "score": 56, "kind": 72, "at": 52}),
     )  # fmt: skip
     shown = f"The first {MOST_ROWS:,} of " if len(frame) > MOST_ROWS else ""
     st.caption(f"{shown}{count(len(frame), 'row')}; the box before a row picks it.")
