@@ -16,6 +16,7 @@ from workbench.extract import Document, Relation, Schema, Span
 from workbench.extract.extraction import Extraction
 from workbench.extract.records import read_documents, write_documents
 from workbench.extract.usm import finetune, silver, unseen_sets
+from workbench.extract.usm.reading import Reading
 from workbench.extract.usm.train import loop
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import PLANS
@@ -68,12 +69,13 @@ def test_types_known_by_name_are_counted_apart_from_new_ones(monkeypatch: pytest
     ]  # fmt: skip
     monkeypatch.setattr(unseen_sets, "load_data", lambda *_: texts)
     engine: Any = OnlyPeople(unseen_sets.asked("conll04", texts))
+    engine.reading = Reading("mean", 0.5)
     result = unseen_sets.measure(engine, tmp_path, {"person"}, None, ["conll04"])
     found = result["sets"]["conll04"]
     assert found["known"] == {"f1": 1.0, "gold": 2} and found["new"] == {"f1": 0.0, "gold": 2}
     assert found["entity"]["f1"] == result["mean"] == pytest.approx(2 * 2 / (4 + 4))
     assert found["types"]["location"] == {"known": False, "f1": 0.0, "gold": 2} and found["relation"]["gold"] == 0
-    table = unseen_sets.as_table({"steps": 7, "parameters": 22e6, **result}).splitlines()
+    table = unseen_sets.as_table({"steps": 7, "parameters": 22e6, "readings": dict.fromkeys((unseen_sets.SEEN, unseen_sets.NEW), result)}).splitlines()  # fmt: skip
     assert table[0].startswith("7 steps, 22.0 M parameters") and "25.95" in table[4]
     assert "100.0 of 2" in table[4] and "0.0 of 2" in table[4] and table[5].startswith("| mean | 50.0 |")
 
@@ -82,7 +84,7 @@ def test_a_run_on_sets_never_seen_is_made_once(
     made_sets: None, monkeypatch: pytest.MonkeyPatch, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        unseen_sets, "recipe_of", lambda base, cap: replace(base, sets=("wikigold", "skillspan"), patterns=0.0)
+        unseen_sets, "recipe_of", lambda base, cap: replace(base, sets=("wikigold", "bc5cdr"), patterns=0.0)
     )
     arguments = ["--encoder", str(encoder), "--data-root", str(tmp_path), "--out", str(tmp_path / "out"), "--steps", "2", "--limit", "2", "--development", "2"]  # fmt: skip
     assert unseen_sets.main(arguments) == 0
@@ -91,10 +93,11 @@ def test_a_run_on_sets_never_seen_is_made_once(
     for name in unseen_sets.UNSEEN:
         assert f"| {name}, " in table
     result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert (
-        result["sets"]["conll04"]["types"]["person"]["known"]
-        and not result["sets"]["cyner"]["types"]["Malware"]["known"]
-    )
+    seen, new = (result["readings"][name] for name in (unseen_sets.SEEN, unseen_sets.NEW))
+    for found in (seen, new):
+        assert found["sets"]["conll04"]["types"]["person"]["known"]
+        assert not found["sets"]["cyner"]["types"]["Malware"]["known"]
+    assert seen["reading"]["curves"] and not new["reading"]["curves"]
     assert unseen_sets.main(arguments) == 0
     again = capsys.readouterr()
     assert again.out == table and "kept from before" in again.err
