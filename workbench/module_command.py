@@ -27,6 +27,22 @@ def share(given: str) -> float:
     return number
 
 
+def positive(given: str) -> float:
+    """An option that is a finite number above 0."""
+    number = float(given)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number above 0 is needed, not {number}")
+    return number
+
+
+def use_threads(threads: int | None) -> None:
+    """Compute with so many CPU threads; None or 0: as many as torch takes by itself."""
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
 @dataclass
 class Status:
     """Exit status of a command; 0 until something went wrong."""

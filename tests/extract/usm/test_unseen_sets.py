@@ -184,3 +184,23 @@ def test_silver_that_cannot_be_used_is_one_sentence(
     assert finetune.main([*arguments, "--data", *data, "--silver", str(tmp_path / silver_file)]) == 1
     found = capsys.readouterr().err
     assert said in found and "Traceback" not in found
+
+
+def test_silver_without_a_relation_is_one_sentence_and_leaves_no_file(
+    made_sets: None, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silver, "readable_documents", lambda *_: [])
+    out = tmp_path / "silver.jsonl"
+    assert (
+        silver.main(["--model", str(folder), "--set", "conll04", "--data-root", str(tmp_path), "--out", str(out)]) == 1
+    )
+    assert "No relation was found in 0 sentences" in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf"])
+def test_a_weight_is_above_0(weight: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        unseen_sets.main(
+            ["--encoder", "e", "--data-root", str(tmp_path), "--out", str(tmp_path), f"--most-weight={weight}"]
+        )
+    assert "a number above 0 is needed" in capsys.readouterr().err

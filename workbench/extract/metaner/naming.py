@@ -27,6 +27,7 @@ from workbench.extract.metaner.engine import MetaNerEngine
 from workbench.extract.metaner.tokens import LEARNT
 from workbench.extract.records import Document
 from workbench.extract.schema import Schema
+from workbench.module_command import use_threads
 
 # Two with types that training names too (people, places …), three with types that it hardly does; never a test part.
 DEVELOPMENT = ("conll04", "wnut17", "ncbi_disease", "bc5cdr", "biored")
@@ -164,10 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="put the choice into the model's configuration")
     parser.add_argument("--threads", type=int, help="CPU threads")
     chosen = parser.parse_args(arguments)
-    if chosen.threads:
-        import torch
-
-        torch.set_num_threads(chosen.threads)
+    use_threads(chosen.threads)
     folder = shipped_or(chosen.model)
 
     def say(what: str) -> None:

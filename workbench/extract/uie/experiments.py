@@ -36,7 +36,7 @@ from workbench.extract.uie.tune import development_parts, fit
 from workbench.extract.usm.experiments import METRICS, RESULT, table
 from workbench.extract.usm.train.sources import PLANS, Source, make_source
 from workbench.extract.usm.tune import measured_schema, with_development
-from workbench.module_command import count
+from workbench.module_command import count, use_threads
 
 ARMS: dict[str, dict[str, Any]] = {
     "all": {"reject": 0.1},
@@ -248,10 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="keep the weights of each run, some 0.4 GB each")
     parser.add_argument("--threads", type=int, help="CPU threads")
     chosen = parser.parse_args(arguments)
-    if chosen.threads:
-        import torch
-
-        torch.set_num_threads(chosen.threads)
+    use_threads(chosen.threads)
 
     def say(what: str) -> None:
         print(what, file=sys.stderr, flush=True)  # noqa: T201 - a command

@@ -67,13 +67,13 @@ def figures_of(
         leaf = form
         for step in (*METRICS[metric], "offset"):
             leaf = leaf[step]
-        found[metric] = {
-            "f1": leaf["f1"],
-            "interval": leaf["f1_interval"],
-            "gold": leaf["gold"],
-            "texts": len(documents),
-        }
+        found[metric] = figure(leaf, len(documents))
     return found
+
+
+def figure(leaf: Mapping[str, Any], texts: int) -> dict[str, Any]:
+    """What is kept of a score in its JSON form."""
+    return {"f1": leaf["f1"], "interval": leaf["f1_interval"], "gold": leaf["gold"], "texts": texts}
 
 
 def trained_and_measured(

@@ -23,7 +23,7 @@ from workbench.extract.loop import Length
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.experiments import figures, percent, table, trained_and_measured
 from workbench.extract.usm.train.recipe import Recipe
-from workbench.module_command import count, share
+from workbench.module_command import count, share, use_threads
 
 MEASURED = ("entity", "relation")
 
@@ -99,10 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
-    if chosen.threads:
-        import torch
-
-        torch.set_num_threads(chosen.threads)
+    use_threads(chosen.threads)
     start = shipped_or(chosen.model)
 
     def say(what: str) -> None:

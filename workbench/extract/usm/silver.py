@@ -20,13 +20,14 @@ from tqdm import tqdm
 
 from workbench.extract.batch import annotated, extract_all
 from workbench.extract.engines import shipped_or
+from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate.published import PUBLISHED
 from workbench.extract.formats.sets import load_data
 from workbench.extract.records import Document, write_documents
 from workbench.extract.usm.engine import UsmEngine
-from workbench.extract.usm.train.sources import readable_documents
+from workbench.extract.usm.train.sources import PLANS, readable_documents
 from workbench.extract.usm.tune import measured_schema
-from workbench.module_command import count, report
+from workbench.module_command import count, report, use_threads
 
 TEXTS = ("wikigold", "uner_en_ewt", "re_docred", "fewrel", "wikievents", "rams", "re3d")
 """Sets of news and encyclopedia, whose sentences are read."""
@@ -79,16 +80,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", required=True, choices=list(PUBLISHED), help="set whose schema is asked", dest="name")
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, required=True, help="JSONL file of annotated sentences")
-    parser.add_argument("--texts", nargs="*", default=list(TEXTS), metavar="SET", help=f"sets whose sentences are read (default: {', '.join(TEXTS)})")  # fmt: skip
+    parser.add_argument("--texts", nargs="+", choices=list(PLANS), default=list(TEXTS), metavar="SET", help=f"sets whose sentences are read (default: {', '.join(TEXTS)})")  # fmt: skip
     parser.add_argument("--limit", type=count, default=8000, help="sentences read at most (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=count, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
-    if chosen.threads:
-        import torch
-
-        torch.set_num_threads(chosen.threads)
+    use_threads(chosen.threads)
     with report() as status:
         engine = UsmEngine.load(shipped_or(chosen.model), chosen.device)
         schema = measured_schema(chosen.name, load_data(chosen.name, chosen.data_root, "train"))
@@ -101,6 +99,10 @@ def main(arguments: list[str] | None = None) -> int:
                 bar.update()
         random.Random(chosen.seed).shuffle(made)
         kept = balanced(made)
+        if not kept:
+            raise ExtractError(
+                f"No relation was found in {len(texts):,} sentences, so there is nothing to learn from: name other --texts, or a --model that was trained on '{chosen.name}'."
+            )
         write_documents(chosen.out, kept)
         relations = sum(len(document.relations or ()) for document in kept)
         print(f"{len(texts):,} sentences read, {len(kept):,} kept with {relations:,} relations: {chosen.out}")  # noqa: T201

@@ -35,7 +35,7 @@ from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import PLANS, Source, load_sources
 from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
 from workbench.extract.usm.unseen_types import DESCRIBED
-from workbench.module_command import share
+from workbench.module_command import share, use_threads
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "bionlp13cg": ("entity",),
@@ -235,10 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
-    if chosen.threads:
-        import torch
-
-        torch.set_num_threads(chosen.threads)
+    use_threads(chosen.threads)
     base = Recipe(documents=chosen.documents, batch=chosen.batch, dropout=chosen.dropout, beside=chosen.beside)
     if chosen.data is not None:
         base = replace(base, sets=tuple(chosen.data))

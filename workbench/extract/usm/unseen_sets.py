@@ -17,21 +17,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.capture.errors import WorkbenchError
 from workbench.extract.evaluate.facts import Count
 from workbench.extract.evaluate.scores import evaluate
 from workbench.extract.formats.sets import load_data
 from workbench.extract.loop import Length
 from workbench.extract.records import Document
 from workbench.extract.usm.engine import UsmEngine
-from workbench.extract.usm.experiments import percent, table, trained_and_measured
+from workbench.extract.usm.experiments import figure, percent, table, trained_and_measured
 from workbench.extract.usm.reading import Reading
 from workbench.extract.usm.train.names import normal
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import PLANS, Source, load_sources
 from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
 from workbench.extract.usm.unseen import PATTERN_SHARE, names_taught
-from workbench.module_command import count, share
+from workbench.module_command import count, positive, report, share, use_threads
 
 UNSEEN = ("wnut17", "conll04", "scierc", "bionlp13cg", "snips", "inlegalner_dev", "cyner", "tasteset2")
 PROXIES = ("phee", "sofc_exp", "wiesp2022_astro", "re3d")
@@ -45,7 +44,7 @@ WORDS: dict[str, dict[str, str]] = {
 }
 """What codes are asked by; every other type is asked by its own name, written out."""
 RELATIONS = {"conll04": 0.2595}
-"""Sets whose relations are measured too, with the strict F1 that USM's paper states for reading them unseen (USM-large, 356 M)."""
+"""Sets whose relations are measured too, with the F1 that USM's paper states for reading them unseen (USM-large, 356 M)."""
 
 
 def recipe_of(base: Recipe, most_weight: float | None = None) -> Recipe:
@@ -114,18 +113,9 @@ def measure(
     for name in names:
         documents = asked(name, load_data(name, root, "test")[:limit])
         made = evaluate(engine, documents, measured_schema(name, documents))
-        metrics: dict[str, Any] = {"entity": ("entity",)} | (
-            {"relation": ("relation", "strict")} if name in RELATIONS else {}
-        )
-        kept: dict[str, Any] = {}
-        for short, metric in metrics.items():
-            score = made.scores[metric, "offset"].to_json()
-            kept[short] = {
-                "f1": score["f1"],
-                "interval": score["f1_interval"],
-                "gold": score["gold"],
-                "texts": len(documents),
-            }
+        kept: dict[str, Any] = {"entity": figure(made.scores[("entity",), "offset"].to_json(), len(documents))}
+        if name in RELATIONS:
+            kept["relation"] = figure(made.scores[("relation", "strict"), "offset"].to_json(), len(documents))
         by_type = made.scores[("entity",), "offset"].by_type
         for group, wanted in (("known", True), ("new", False)):
             counts = [each for type_, each in by_type.items() if (normal(type_) in known) == wanted]
@@ -175,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run and of the table")
     parser.add_argument("--steps", type=count, default=4000, help="of training (default %(default)s)")
     parser.add_argument("--batch", type=count, default=usual.batch, help="samples a step (default %(default)s)")
-    parser.add_argument("--most-weight", type=float, help="weight of a set in the mixture at most (default: as usm-mini was trained)")  # fmt: skip
+    parser.add_argument("--most-weight", type=positive, help="weight of a set in the mixture at most (default: as usm-mini was trained)")  # fmt: skip
     parser.add_argument("--beside", type=share, default=usual.beside, help="chance of another set's labels in a prompt (default %(default)s)")  # fmt: skip
     parser.add_argument("--dropout", type=share, default=0.1, help="in the encoder while it trains (default %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
@@ -186,10 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=count, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
-    if chosen.threads:
-        import torch
-
-        torch.set_num_threads(chosen.threads)
+    use_threads(chosen.threads)
     base = replace(usual, batch=chosen.batch, beside=chosen.beside, dropout=chosen.dropout, seed=chosen.seed)
     recipe = recipe_of(base, chosen.most_weight)
     shelf: dict[Any, Any] = {}
@@ -208,18 +195,15 @@ def main(arguments: list[str] | None = None) -> int:
         found[NEW] = measure(engine, chosen.data_root, taught, chosen.limit)
         return {"readings": found}
 
-    try:
+    with report() as status:
         result = trained_and_measured(
             chosen.out, chosen.encoder, chosen.data_root, recipe, Length(chosen.steps), measured, limit=chosen.limit,
             device=chosen.device, development=chosen.development, shelf=shelf, say=say,
         )  # fmt: skip
-    except WorkbenchError as fault:
-        say(str(fault))
-        return 1
-    made = as_table(result)
-    (chosen.out / "table.md").write_text(made + "\n", encoding="utf-8")
-    print(made)  # noqa: T201 - a command
-    return 0
+        made = as_table(result)
+        (chosen.out / "table.md").write_text(made + "\n", encoding="utf-8")
+        print(made)  # noqa: T201 - a command
+    return status.code
 
 
 if __name__ == "__main__":
