@@ -19,6 +19,14 @@ def count(given: str) -> int:
     return number
 
 
+def count_or_none(given: str) -> int:
+    """An option that counts, at least 0; 0 where the option says what that means."""
+    number = int(given)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"a number of at least 0 is needed, not {number}")
+    return number
+
+
 def share(given: str) -> float:
     """An option that is a chance, from 0 to below 1."""
     number = float(given)
@@ -33,14 +41,6 @@ def positive(given: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"a number above 0 is needed, not {number}")
     return number
-
-
-def use_threads(threads: int | None) -> None:
-    """Compute with so many CPU threads; None or 0: as many as torch takes by itself."""
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 @dataclass

@@ -143,9 +143,10 @@ def train(
         raise EngineError(f"There is no training for the engine '{engine}': choose usm, uie, metaner or base.")
     import torch
 
+    from workbench.models.device import use_threads
+
     output = Output(as_json)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     from workbench.extract.engines import shipped_or

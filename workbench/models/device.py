@@ -115,3 +115,11 @@ def autocast(device: str, bf16: bool) -> AbstractContextManager[object]:
 
     quick = arithmetic(device, bf16) == "bfloat16"
     return torch.autocast(device.split(":")[0], torch.bfloat16) if quick else nullcontext()
+
+
+def use_threads(threads: int | None) -> None:
+    """Compute with so many CPU threads; None or 0: as many as torch takes by itself."""
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -11,7 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from workbench.module_command import report
+from workbench.models.device import use_threads
+from workbench.module_command import count, report
 from workbench.training.format import TrainingLogError
 from workbench.training.sample_recipe import Recipe
 
@@ -27,14 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
         description="Train a tiny mixture-of-experts model twice, with and without a balance loss, and write a training log of each.",
     )
     parser.add_argument("--out", type=Path, default=ROOT / "runs", help="folder for the two runs (default %(default)s)")
-    parser.add_argument("--steps", type=int, default=300, help="optimiser steps (default %(default)s)")
-    parser.add_argument("--every", type=int, default=50, help="steps between captures (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
+    parser.add_argument("--steps", type=count, default=300, help="optimiser steps (default %(default)s)")
+    parser.add_argument("--every", type=count, default=50, help="steps between captures (default %(default)s)")
+    parser.add_argument("--threads", type=count, default=1, help="CPU threads (default %(default)s)")
     chosen = parser.parse_args(arguments)
     with report("Stopped: remove the half-made run before the next start.") as status:
-        import torch
-
-        torch.set_num_threads(chosen.threads)
+        use_threads(chosen.threads)
         for name, balance in RUNS.items():
             loss = train(chosen.out / name, Recipe(balance=balance), chosen.steps, chosen.every)
             print(f"{name}: loss {loss:.3f} after {chosen.steps} steps, in {chosen.out / name}")  # noqa: T201 - a command

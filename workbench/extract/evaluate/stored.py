@@ -25,6 +25,7 @@ from workbench.extract.evaluate.scores import Evaluation, evaluate, score
 from workbench.extract.formats.sets import load_data
 from workbench.extract.records import Document, read_documents
 from workbench.extract.schema import Schema
+from workbench.module_command import count, count_or_none
 
 SAMPLES = Path(__file__).resolve().parents[3] / "sample_data"
 FOLDER, READY = SAMPLES / "evaluations", SAMPLES / "schemas"
@@ -202,8 +203,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", help="weights; the engine's own if not given")
     parser.add_argument("--data-root", type=Path, help="folder of the data sets; without it our own texts alone")
     parser.add_argument("--data", nargs="*", choices=list(MEASURED), default=list(MEASURED), metavar="SET")
-    parser.add_argument("--limit", type=int, help="first texts of a test part only")
-    parser.add_argument("--texts", type=int, default=100, help="texts that are kept of a set whose licence allows it")
+    parser.add_argument("--limit", type=count, help="first texts of a test part only")
+    parser.add_argument(
+        "--texts", type=count_or_none, default=100, help="texts that are kept of a set whose licence allows it"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the file")
     chosen = parser.parse_args(arguments)
     try:

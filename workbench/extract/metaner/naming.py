@@ -27,7 +27,8 @@ from workbench.extract.metaner.engine import MetaNerEngine
 from workbench.extract.metaner.tokens import LEARNT
 from workbench.extract.records import Document
 from workbench.extract.schema import Schema
-from workbench.module_command import use_threads
+from workbench.models.device import use_threads
+from workbench.module_command import count
 
 # Two with types that training names too (people, places …), three with types that it hardly does; never a test part.
 DEVELOPMENT = ("conll04", "wnut17", "ncbi_disease", "bc5cdr", "biored")
@@ -160,10 +161,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help="shipped model, or folder of a trained one")
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--data", nargs="*", default=DEVELOPMENT, help="sets whose development parts decide")
-    parser.add_argument("--texts", type=int, default=Trial.texts, help="of each part (default %(default)s)")
-    parser.add_argument("--supports", type=int, default=Trial.supports, help="support sets (default %(default)s)")
+    parser.add_argument("--texts", type=count, default=Trial.texts, help="of each part (default %(default)s)")
+    parser.add_argument("--supports", type=count, default=Trial.supports, help="support sets (default %(default)s)")
     parser.add_argument("--write", action="store_true", help="put the choice into the model's configuration")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--threads", type=count, help="CPU threads")
     chosen = parser.parse_args(arguments)
     use_threads(chosen.threads)
     folder = shipped_or(chosen.model)

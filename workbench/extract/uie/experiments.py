@@ -36,7 +36,8 @@ from workbench.extract.uie.tune import development_parts, fit
 from workbench.extract.usm.experiments import METRICS, RESULT, table
 from workbench.extract.usm.train.sources import PLANS, Source, make_source
 from workbench.extract.usm.tune import measured_schema, with_development
-from workbench.module_command import count, use_threads
+from workbench.models.device import use_threads
+from workbench.module_command import count, count_or_none
 
 ARMS: dict[str, dict[str, Any]] = {
     "all": {"reject": 0.1},
@@ -234,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--protocol", nargs="+", default=["full"], help="full, shot:N, ratio:PERCENT (default %(default)s)"
     )
     parser.add_argument("--arm", nargs="+", default=["all"], choices=list(ARMS), help="(default %(default)s)")
-    parser.add_argument("--seeds", type=int, default=1, help="seeds 1 to this one (default %(default)s)")
+    parser.add_argument("--seeds", type=count, default=1, help="seeds 1 to this one (default %(default)s)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=count, default=600, help="of each run (default %(default)s)")
     length.add_argument(
@@ -243,10 +244,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=count, default=16, help="samples a step (default %(default)s)")
     parser.add_argument("--limit", type=count, help="first texts of a test part only")
     parser.add_argument(
-        "--development", type=int, help="so many development texts choose the reading; 0: none (default: all)"
+        "--development", type=count_or_none, help="so many development texts choose the reading; 0: none (default: all)"
     )
     parser.add_argument("--keep", action="store_true", help="keep the weights of each run, some 0.4 GB each")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--threads", type=count, help="CPU threads")
     chosen = parser.parse_args(arguments)
     use_threads(chosen.threads)
 

@@ -23,7 +23,8 @@ from workbench.extract.loop import Length
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.experiments import figures, percent, table, trained_and_measured
 from workbench.extract.usm.train.recipe import Recipe
-from workbench.module_command import count, share, use_threads
+from workbench.models.device import use_threads
+from workbench.module_command import count, count_or_none, positive, share
 
 MEASURED = ("entity", "relation")
 
@@ -81,22 +82,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, required=True, help="folder of the sets' runs and of the table")
     parser.add_argument("--data", nargs="*", choices=list(PUBLISHED), default=list(PUBLISHED), metavar="SET", help="(default: all that papers state)")  # fmt: skip
-    parser.add_argument("--minutes", type=float, help="training time of a set")
-    parser.add_argument("--steps", type=int, default=800, help="steps of a set, if that ends before --minutes")
-    parser.add_argument("--encoder-rate", type=float, default=1e-4)
-    parser.add_argument("--head-rate", type=float, default=5e-4)
-    parser.add_argument("--pair-weight", type=float, default=1.0, help="weight of the links that only pairs have (default %(default)s)")  # fmt: skip
-    parser.add_argument("--swaps", type=int, default=0, help="copies of each text with mentions swapped for others of their type (default %(default)s)")  # fmt: skip
+    parser.add_argument("--minutes", type=positive, help="training time of a set")
+    parser.add_argument("--steps", type=count, default=800, help="steps of a set, if that ends before --minutes")
+    parser.add_argument("--encoder-rate", type=positive, default=1e-4)
+    parser.add_argument("--head-rate", type=positive, default=5e-4)
+    parser.add_argument("--pair-weight", type=positive, default=1.0, help="weight of the links that only pairs have (default %(default)s)")  # fmt: skip
+    parser.add_argument("--swaps", type=count_or_none, default=0, help="copies of each text with mentions swapped for others of their type (default %(default)s)")  # fmt: skip
     parser.add_argument("--silver", default="", metavar="FILE", help="texts that a larger model annotated for the only set of --data (see silver.py): half of the samples")  # fmt: skip
     parser.add_argument("--dropout", type=share, default=0.1, help="in the encoder while it trains (default %(default)s)")  # fmt: skip
     parser.add_argument("--batch", type=count, default=16, help="samples a step (default %(default)s)")
     parser.add_argument("--split", choices=("dev", "test"), default="test", help="part that is measured: dev to choose by, test to report (default %(default)s)")  # fmt: skip
-    parser.add_argument("--limit", type=int, help="first texts of the measured part only")
+    parser.add_argument("--limit", type=count, help="first texts of the measured part only")
     parser.add_argument(
-        "--development", type=int, default=300, help="texts of the development part that choose the reading"
+        "--development", type=count_or_none, default=300, help="texts of the development part that choose the reading"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--threads", type=count, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
     use_threads(chosen.threads)

@@ -27,7 +27,8 @@ from workbench.extract.records import Document, write_documents
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.train.sources import PLANS, readable_documents
 from workbench.extract.usm.tune import measured_schema
-from workbench.module_command import count, report, use_threads
+from workbench.models.device import use_threads
+from workbench.module_command import count, report
 
 TEXTS = ("wikigold", "uner_en_ewt", "re_docred", "fewrel", "wikievents", "rams", "re3d")
 """Sets of news and encyclopedia, whose sentences are read."""

@@ -35,7 +35,8 @@ from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import PLANS, Source, load_sources
 from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
 from workbench.extract.usm.unseen_types import DESCRIBED
-from workbench.module_command import share, use_threads
+from workbench.models.device import use_threads
+from workbench.module_command import count, count_or_none, share
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "bionlp13cg": ("entity",),
@@ -219,20 +220,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--encoder", required=True, help="hub id or folder of a transformers encoder")
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, required=True, help="folder of the arms' runs and of the table")
-    parser.add_argument("--base-steps", type=int, default=1200, help="steps of the base (default %(default)s); 0: none")
-    parser.add_argument("--steps", type=int, default=300, help="steps of an arm behind it (default %(default)s)")
+    parser.add_argument(
+        "--base-steps", type=count_or_none, default=1200, help="steps of the base (default %(default)s); 0: none"
+    )
+    parser.add_argument("--steps", type=count, default=300, help="steps of an arm behind it (default %(default)s)")
     parser.add_argument("--arm", nargs="*", choices=arms, default=arms, metavar="ARM", help=f"of: {'; '.join(arms)}")
     parser.add_argument("--data", nargs="*", help="sets to learn from, if not all that may be learnt from")
-    parser.add_argument("--batch", type=int, default=16, help="samples a step (default %(default)s)")
+    parser.add_argument("--batch", type=count, default=16, help="samples a step (default %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="a base, and arms behind it, for each")
-    parser.add_argument("--documents", type=int, default=3000, help="documents of a set at most")
+    parser.add_argument("--documents", type=count, default=3000, help="documents of a set at most")
     parser.add_argument(
         "--dropout", type=share, default=0.0, help="in the encoder while it trains (default %(default)s)"
     )
     parser.add_argument("--beside", type=share, default=0.0, help="chance of another set's labels in a prompt (default %(default)s)")  # fmt: skip
-    parser.add_argument("--limit", type=int, help="first texts of a test part only")
-    parser.add_argument("--development", type=int, default=150, help="texts of each proxy that choose the reading")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--limit", type=count, help="first texts of a test part only")
+    parser.add_argument("--development", type=count, default=150, help="texts of each proxy that choose the reading")
+    parser.add_argument("--threads", type=count, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
     use_threads(chosen.threads)

@@ -30,7 +30,8 @@ from workbench.extract.usm.train.recipe import Recipe
 from workbench.extract.usm.train.sources import PLANS, Source, load_sources
 from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
 from workbench.extract.usm.unseen import PATTERN_SHARE, names_taught
-from workbench.module_command import count, positive, report, share, use_threads
+from workbench.models.device import use_threads
+from workbench.module_command import count, positive, report, share
 
 UNSEEN = ("wnut17", "conll04", "scierc", "bionlp13cg", "snips", "inlegalner_dev", "cyner", "tasteset2")
 PROXIES = ("phee", "sofc_exp", "wiesp2022_astro", "re3d")
