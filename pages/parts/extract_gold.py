@@ -117,19 +117,35 @@ def _join_row(draft: Document, schema: Schema) -> None:
     def said(n: int) -> str:
         return f"{draft.text[entities[n].start : entities[n].end]} ({entities[n].type}, {entities[n].start})"
 
+    def tails_of(head: int) -> list[int]:
+        tails = {type_ for type_ in often if schema.allows(name, entities[head].type, type_)}
+        return [n for n, entity in enumerate(entities) if n != head and entity.type in tails]
+
+    def free(head: int) -> int | None:
+        """The first end that is not joined to this one yet."""
+        return next((n for n in tails_of(head) if (name, entities[head].key, entities[n].key) not in joined), None)
+
     joined = {(r.type, r.head.key, r.tail.key) for r in draft.relations or ()}
     one, two, three, four = st.columns([3, 3, 3, 1], vertical_alignment="bottom")
     name = one.selectbox("Relation", fitting, key=f"{_P}rel.name")
     froms = [n for n, entity in enumerate(entities) if entity.type in heads[name]]
+    # The row starts at a pair that is still to be joined.
+    _start(f"{_P}rel.head", froms, next((n for n in froms if free(n) is not None), None))
     head = two.selectbox("From", froms, format_func=said, key=f"{_P}rel.head")
-    tails = {type_ for type_ in often if schema.allows(name, entities[head].type, type_)}
-    tos = [n for n, entity in enumerate(entities) if n != head and entity.type in tails]
+    tos = tails_of(head)
+    _start(f"{_P}rel.tail", tos, free(head))
     tail = three.selectbox("To", tos, format_func=said, key=f"{_P}rel.tail")
     there = (name, entities[head].key, entities[tail].key) in joined
     four.button(
         "Join", key=f"{_P}rel.add", disabled=there, on_click=_join, args=(draft, name, entities[head], entities[tail]),
         help="These two are joined already." if there else None,
     )  # fmt: skip
+
+
+def _start(key: str, options: list[int], value: int | None) -> None:
+    """What a choice begins with, where nothing that it still offers is chosen; None: its first option."""
+    if value is not None and st.session_state.get(key) not in options:
+        st.session_state[key] = value
 
 
 def _remove(draft: Document) -> None:

@@ -241,6 +241,23 @@ def test_flat_keeps_the_best_of_overlapping() -> None:
     assert [s.type for s in flat([span(0, 2, "short", 0.5), span(0, 3, "long", 0.5)])] == ["long"]
 
 
+def test_flat_gives_a_stretch_one_role_in_an_event() -> None:
+    def attack(at: int, *arguments: Argument) -> Event:
+        return Event(trigger=Span(start=at, end=at + 5, type="attack"), type="attack", score=0.9, arguments=arguments)
+
+    attacker = Argument(role="attacker", start=0, end=7, score=0.8)
+    victim, tail = (Argument(role="victim", start=at, end=7, score=score) for at, score in ((0, 0.6), (3, 0.7)))
+    time = Argument(role="time", start=13, end=18, score=0.5)
+    both = attack(8, victim, attacker, tail, time), attack(20, victim)
+    whole = Extraction(
+        text="Hackers stole today. Hacks", wanted=Schema.read({"events": {"attack": ["attacker", "victim", "time"]}}), events=both
+    )  # fmt: skip
+    first, second = whole.select(0.5, nested=False).events or ()
+    assert first.arguments == (attacker, time)
+    assert second.arguments == (victim,), "what another event says of the same words does not count"
+    assert (whole.select(0.5).events or ())[0].arguments == both[0].arguments
+
+
 def test_engines_are_listed_without_loading_them() -> None:
     code = "import sys; from workbench.extract import engines; print(sorted(engines()), 'torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

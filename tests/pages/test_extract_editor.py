@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from pages.parts.extract_gold import DRAFT
 from tests.pages.conftest import Dashboard
 from tests.pages.test_extract import extracted
-from workbench.extract import Document, Schema, Span
+from workbench.extract import Document, Relation, Schema, Span
 
 Words = Callable[[AppTest], str]
 MINE = {"entities": ["ship", "port"], "relations": {"calls at": {"head": ["ship"], "tail": ["port"]}}}
@@ -59,3 +59,26 @@ def test_only_ends_that_a_relation_may_join_are_offered(dashboard: Dashboard, ru
     app.session_state[DRAFT] = alone
     app.run()
     assert not app.exception and "may join" in words(app)
+
+
+def test_the_row_of_relations_starts_at_a_pair_that_is_not_joined(
+    dashboard: Dashboard, rules: None, words: Words
+) -> None:
+    text = "Ada met Bo in Oslo"
+    app = extracted(dashboard, text)
+    app.button(key="extract.correct.go").click().run()
+    relations = app.session_state["extract.base"]["relations"]
+    name, rule = next((n, r) for n, r in relations.items() if r["head"] and r["tail"] and r["head"] != r["tail"])
+    ada, bo, oslo = (
+        Span(start=text.index(word), end=text.index(word) + len(word), type=type_)
+        for word, type_ in (("Ada", rule["tail"][0]), ("Bo", rule["head"][0]), ("Oslo", rule["tail"][0]))
+    )
+    done = Relation(type=name, head=bo, tail=ada)
+    app.session_state[DRAFT] = Document(id="1", text=text, entities=(ada, bo, oslo), relations=(done,))
+    app.run()
+    app.selectbox(key="extract.rel.name").select(name).run()
+    assert app.selectbox(key="extract.rel.tail").value == 2, "Bo and Ada are joined, Bo and Oslo are not"
+    assert not app.button(key="extract.rel.add").disabled
+    app.button(key="extract.rel.add").click().run()
+    assert {relation.tail.key for relation in app.session_state[DRAFT].relations} == {ada.key, oslo.key}
+    assert not app.exception and app.button(key="extract.rel.add").disabled

@@ -25,7 +25,11 @@ ThresholdOption = Annotated[
     ),
 ]
 NestedOption = Annotated[
-    bool, typer.Option("--nested/--flat", help="Keep overlapping entities, or the best scored of them only.")
+    bool,
+    typer.Option(
+        "--nested/--flat",
+        help="Keep overlapping results, or the best scored of them only: entities, triggers, and the arguments of an event.",
+    ),
 ]
 BatchOption = Annotated[int, typer.Option(min=1, help="Texts in one pass.")]
 FormatOption = Annotated[

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workbench.extract.records import Document, Event, Relation, Span
+from workbench.extract.records import Argument, Document, Event, Relation, Span
 from workbench.extract.schema import Schema
 
 FLOOR = 0.05  # least score of a stored candidate
 THRESHOLD = 0.5
+Stretch = TypeVar("Stretch", Span, Argument)
 
 
 class Extraction(BaseModel):
@@ -78,7 +79,7 @@ class Extraction(BaseModel):
             threshold: least score of every kind, in [0, 1]; None: what the engine advises. A label with a threshold of its own in the schema keeps it.
             along: kinds for which the engine advises a least score of their own move along with the threshold, as `leasts` says.
             nested: False: of entities that overlap only the best scored stays (ties: the longer, then the earlier); the same
-                for triggers.
+                for triggers, and for the arguments of one event, whatever their roles.
             labels: names of entity types, relations and event types to show; None: all.
             document_id: id of the document returned.
 
@@ -107,6 +108,14 @@ class Extraction(BaseModel):
                 span.key for span in flat(event.trigger.model_copy(update={"score": event.score}) for event in events)
             }
             events = [event for event in events if event.trigger.key in best]
+
+        def arguments_of(event: Event) -> tuple[Argument, ...]:
+            passing = tuple(a for a in event.arguments if score_of(a) >= argument_least)
+            if nested:
+                return passing
+            best = {argument.key for argument in flat(passing)}
+            return tuple(argument for argument in passing if argument.key in best)
+
         return Document(
             id=document_id,
             text=self.text,
@@ -126,9 +135,7 @@ class Extraction(BaseModel):
             events=None
             if not self.wanted.events
             else tuple(
-                event.model_copy(
-                    update={"arguments": tuple(a for a in event.arguments if score_of(a) >= argument_least)}
-                )
+                event.model_copy(update={"arguments": arguments_of(event)})
                 for event in sorted(events, key=lambda e: (e.trigger.start, e.trigger.end, e.type))
                 if wanted(event.type)
             ),
@@ -140,11 +147,11 @@ def score_of(item: Any) -> float:
     return 1.0 if item.score is None else float(item.score)
 
 
-def flat(spans: Iterable[Span]) -> list[Span]:
-    """The best scored of overlapping spans, greedily, in text order; ties go to the longer, then to the earlier one."""
+def flat(spans: Iterable[Stretch]) -> list[Stretch]:
+    """The best scored of overlapping spans or arguments, greedily, in text order; ties go to the longer, then to the earlier one."""
     starts: list[int] = []  # of the chosen ones, ascending; they do not overlap, so their ends ascend too
-    chosen: list[Span] = []
-    for span in sorted(spans, key=lambda s: (-score_of(s), s.start - s.end, s.start, s.type)):
+    chosen: list[Stretch] = []
+    for span in sorted(spans, key=lambda s: (-score_of(s), s.start - s.end, s.start, s.key)):
         at = bisect_right(starts, span.start)
         free_before = at == 0 or chosen[at - 1].end <= span.start
         if free_before and (at == len(starts) or span.end <= starts[at]):
