@@ -235,3 +235,26 @@ def test_a_missing_set_is_one_sentence(
     start = ["--encoder" if main is unseen.main else "--model", str(encoder)]
     assert main([*start, "--data-root", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--steps", "1"]) == 1
     assert ("Traceback" not in (said := capsys.readouterr().err) and "conll04" in said) or "wnut17" in said
+
+
+def test_a_table_of_several_seeds_says_how_far_they_lie_apart() -> None:
+    def run(f1: float, right: float) -> dict[str, Any]:
+        leaf = {"f1": f1, "interval": [f1 - 0.01, f1 + 0.01]}
+        parts = {name: dict.fromkeys(metrics, leaf) for name, metrics in unseen.HELD_OUT.items()}
+        told = {name: {"right": right} for name, _ in unseen.APART}
+        return {"f1": parts, "mean": f1, "mean_described": f1 / 2, "told_apart": told, "steps": 250}
+
+    results = {unseen.CONTROL: {0: run(0.10, 0.3), 1: run(0.20, 0.3), 2: run(0.5, 0.3)}, "+ synonyms": {0: run(0.13, 0.4), 1: run(0.18, 0.6)},
+               unseen.EVERYTHING: {2: run(0.4, 0.5)}}  # fmt: skip
+    head, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in unseen.as_table(results).splitlines()
+    )
+    control, synonyms, everything = (dict(zip(head, row, strict=True)) for row in rows)
+    assert synonyms["mean of four"] == "15.5 (13.0 to 18.0)" and synonyms["seeds"] == "2" and synonyms["steps"] == "250"
+    assert synonyms["effect"] == "+0.5 (-2.0 to +3.0)", "each seed against the same seed of nothing more"
+    assert (
+        synonyms["scierc types told apart"] == "50.0 (40.0 to 60.0)"
+        and synonyms["with descriptions"] == "7.8 (6.5 to 9.0)"
+    )
+    assert everything["scierc entity"] == "40.0 (39.0 to 41.0)", "of one seed the interval of its texts"
+    assert everything["effect"] == "-10.0" and control["effect"] == "-"

@@ -1,4 +1,4 @@
-"""What the two tables of docs/usm.md have in common: a resumable training in a folder of its own, figures of a part, a table.
+"""What the tables of docs/usm_measured.md have in common: a resumable training in a folder of its own, figures of a part, a table.
 
 A training that ended leaves `result.json` beside its run; the same command goes on where it was stopped and trains nothing twice.
 """

@@ -173,10 +173,14 @@ def measure(engine: UsmEngine, root: Path, limit: int | None) -> dict[str, Any]:
 
 
 def as_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> str:
-    """Markdown: an arm a row, seeds side by side in a cell, the effect on the mean against "nothing more" of the same seeds."""
+    """Markdown: an arm a row. Of one seed each F1 has its 95 % interval; of several the mean stands, with their least and most.
+
+    The effect is the difference of the mean to "nothing more" of the same seeds.
+    """
     columns = [(name, metric) for name, metrics in HELD_OUT.items() for metric in metrics]
     head = [
         "sources of labels",
+        "seeds",
         "steps",
         *(f"{name} {metric}" for name, metric in columns),
         "mean of four",
@@ -186,23 +190,35 @@ def as_table(results: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> str:
     ]
     rows = []
     for arm, seeds in results.items():
-        cells = [
-            "; ".join(percent(result["f1"][name].get(metric)) for result in seeds.values()) for name, metric in columns
-        ]
-        means = "; ".join(f"{100 * result['mean']:.1f}" for result in seeds.values())
-        described = "; ".join(f"{100 * result['mean_described']:.1f}" for result in seeds.values())
-        both = [seed for seed in seeds if seed in results.get(CONTROL, {})]
-        effect = "-"
-        if arm != CONTROL and both:
-            differences = [100 * (seeds[seed]["mean"] - results[CONTROL][seed]["mean"]) for seed in both]
-            effect = f"{sum(differences) / len(differences):+.1f}"
-        steps = "; ".join(str(result["steps"]) for result in seeds.values())
-        told = [
-            "; ".join(f"{100 * result['told_apart'][name]['right']:.1f}" for result in seeds.values())
-            for name, _ in APART
-        ]
-        rows.append([arm, steps, *cells, means, described, effect, *told])
+        runs = list(seeds.values())
+        cells = []
+        for name, metric in columns:
+            leaves = [run["f1"][name].get(metric) for run in runs]
+            known = [leaf["f1"] for leaf in leaves if leaf is not None and leaf["f1"] is not None]
+            cells.append(percent(leaves[0]) if len(runs) == 1 else over_seeds(known))
+        control = results.get(CONTROL, {})
+        effects = [run["mean"] - control[seed]["mean"] for seed, run in seeds.items() if seed in control]
+        rows.append(
+            [
+                arm,
+                str(len(runs)),
+                "; ".join(str(steps) for steps in dict.fromkeys(run["steps"] for run in runs)),
+                *cells,
+                over_seeds([run["mean"] for run in runs]),
+                over_seeds([run["mean_described"] for run in runs]),
+                "-" if arm == CONTROL else over_seeds(effects, "+.1f"),
+                *(over_seeds([run["told_apart"][name]["right"] for run in runs]) for name, _ in APART),
+            ]
+        )
     return table(head, rows)
+
+
+def over_seeds(values: Sequence[float], form: str = ".1f") -> str:
+    """Mean of several runs ×100, with the least and the most of them; "-" of none."""
+    if not values:
+        return "-"
+    mean = f"{100 * sum(values) / len(values):{form}}"
+    return mean if len(values) == 1 else f"{mean} ({100 * min(values):{form}} to {100 * max(values):{form}})"
 
 
 def folder_of(out: Path, arm: str, seed: int) -> Path:
