@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -22,7 +24,7 @@ from tests.browser.driving import (
     wait_for_chart,
     wait_for_text,
 )
-from tests.browser.test_map_and_training import lasso
+from tests.browser.test_map_and_training import UNDER_WAY_OR_READY, lasso
 from tests.capture_factory import make_capture
 from workbench.capture.library import Library
 
@@ -80,23 +82,36 @@ def test_lasso_brings_the_tokens_that_lie_inside(server: Server, visit: Visit) -
     assert exceptions(page) == 0 and page.locator("[class*='st-key-map-contexts']").first.inner_text()
 
 
+def _cancel_all(page: Any) -> None:
+    """Press Cancel of every job that is still going on."""
+    from playwright.sync_api import Error
+
+    pressed = "n => [...document.querySelectorAll('button')].filter(b => b.innerText.trim() === 'Cancel' && !b.disabled).length < n"
+    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    while going_on := cancel.count():
+        with suppress(Error):  # it ended while it was pressed
+            cancel.first.click(timeout=3_000)
+        page.wait_for_function(pressed, arg=going_on)
+
+
 @pytest.mark.full  # UMAP compiles for half a minute or more at each start
 def test_umap_is_asked_for_cancelled_and_laid_out_again(server: Server, visit: Visit) -> None:
     page = visit(f"map?capture={server.ids['small']}&what=load")
     wait_for_text(page, "Trustworthiness")
     pick(page, "UMAP")
-    wait_for_text(page, "PCA is shown until UMAP is ready")
-    choose(page, "Neighbours of UMAP", "5")
-    wait_for_text(page, "UMAP of 48 experts")
-    cancel = page.get_by_role("button", name="Cancel", exact=True)
-    while cancel.count():  # both choices are being laid out
-        cancel.first.click()
-        settle(page)
-        page.wait_for_function(
-            "n => [...document.querySelectorAll('button')].filter(b => b.innerText.trim() === 'Cancel' && !b.disabled).length < n",
-            arg=cancel.count(),
-        )
-    wait_for_text(page, "UMAP was stopped, so PCA is shown")
+    page.wait_for_url("**method=umap**", timeout=WAIT)
+    page.get_by_text(UNDER_WAY_OR_READY).first.wait_for()
+    stopped = page.get_by_text("UMAP was stopped, so PCA is shown")
+    for neighbours in ("5", "10", "30", "50"):
+        choose(page, "Neighbours of UMAP", neighbours)
+        wait_for_text(page, "UMAP of 48 experts")  # its job, under way or over
+        _cancel_all(page)
+        page.get_by_text(
+            re.compile("UMAP was stopped, so PCA is shown|neighbours kept together by UMAP")
+        ).first.wait_for()
+        if stopped.count():  # else it was laid out before its Cancel was pressed
+            break
+    stopped.first.wait_for()
     settle(page)
     assert page.locator(".js-plotly-plot").count() == 1 and exceptions(page) == 0
     page.get_by_role("button", name="Lay out again").click()
@@ -104,7 +119,7 @@ def test_umap_is_asked_for_cancelled_and_laid_out_again(server: Server, visit: V
     settle(page)
     name, data = download(page, "CSV")
     assert name == "small-map-load-umap.csv" and len(pd.read_csv(io.BytesIO(data))) == 48
-    same_elsewhere(visit, server, page, {"Neighbours of UMAP": "5"})
+    same_elsewhere(visit, server, page, {"Neighbours of UMAP": neighbours})
 
 
 @pytest.mark.full
