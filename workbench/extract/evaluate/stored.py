@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workbench.capture.errors import WorkbenchError, reason
+from workbench.capture.errors import reason
 from workbench.extract.engines import BUILT_IN, Engine, load_engine
 from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate.published import published
@@ -25,7 +25,7 @@ from workbench.extract.evaluate.scores import Evaluation, evaluate, score
 from workbench.extract.formats.sets import load_data
 from workbench.extract.records import Document, read_documents
 from workbench.extract.schema import Schema
-from workbench.module_command import count, count_or_none
+from workbench.module_command import count, count_or_none, report
 
 SAMPLES = Path(__file__).resolve().parents[3] / "sample_data"
 FOLDER, READY = SAMPLES / "evaluations", SAMPLES / "schemas"
@@ -209,20 +209,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="the file")
     chosen = parser.parse_args(arguments)
-    try:
+    with report() as status:
         engine = load_engine(chosen.engine, chosen.model)
         made = measure(engine, chosen.data_root, chosen.limit, chosen.texts, chosen.data)
         chosen.out.parent.mkdir(parents=True, exist_ok=True)
         part = chosen.out.with_suffix(".part")
         part.write_text(json.dumps(made.to_json(), ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
         part.replace(chosen.out)
-    except WorkbenchError as fault:
-        print(fault, file=sys.stderr)  # noqa: T201 - a command
-        return 1
-    for figure in made.figures:
-        stated = ", ".join(f"{model} {f1:.1%}" for model, f1 in figure.published.items())
-        print(f"{figure.data:14}{figure.what:18}{figure.texts:>6} texts  F1 {figure.f1:.3f}  {stated}")  # noqa: T201
-    return 0
+        for figure in made.figures:
+            stated = ", ".join(f"{model} {f1:.1%}" for model, f1 in figure.published.items())
+            print(f"{figure.data:14}{figure.what:18}{figure.texts:>6} texts  F1 {figure.f1:.3f}  {stated}")  # noqa: T201
+    return status.code
 
 
 if __name__ == "__main__":

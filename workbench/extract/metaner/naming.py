@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.capture.errors import WorkbenchError, reason
+from workbench.capture.errors import reason
 from workbench.extract.engines import shipped_or
 from workbench.extract.errors import EngineError
 from workbench.extract.evaluate.facts import Count
@@ -28,7 +28,7 @@ from workbench.extract.metaner.tokens import LEARNT
 from workbench.extract.records import Document
 from workbench.extract.schema import Schema
 from workbench.models.device import use_threads
-from workbench.module_command import count
+from workbench.module_command import count, report
 
 # Two with types that training names too (people, places …), three with types that it hardly does; never a test part.
 DEVELOPMENT = ("conll04", "wnut17", "ncbi_disease", "bc5cdr", "biored")
@@ -172,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     def say(what: str) -> None:
         print(what, file=sys.stderr, flush=True)  # noqa: T201 - a command
 
-    try:
+    with report() as status:
         if chosen.write:
             configuration(Path(folder))  # before minutes of work
         trial = Trial(chosen.texts, chosen.supports)
@@ -180,11 +180,8 @@ def main(arguments: list[str] | None = None) -> int:
         way = best_way(found)
         if chosen.write:
             write_way(Path(folder), way, found)
-    except WorkbenchError as fault:
-        say(str(fault))
-        return 1
-    print("\n".join([*naming_table(found), "", f"Better: {way}."]))  # noqa: T201 - a command
-    return 0
+        print("\n".join([*naming_table(found), "", f"Better: {way}."]))  # noqa: T201 - a command
+    return status.code
 
 
 if __name__ == "__main__":

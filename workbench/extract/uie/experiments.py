@@ -22,7 +22,6 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
-from workbench.capture.errors import WorkbenchError
 from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate import evaluate
 from workbench.extract.formats.sets import load_data
@@ -37,7 +36,7 @@ from workbench.extract.usm.experiments import METRICS, RESULT, table
 from workbench.extract.usm.train.sources import PLANS, Source, make_source
 from workbench.extract.usm.tune import measured_schema, with_development
 from workbench.models.device import use_threads
-from workbench.module_command import count, count_or_none
+from workbench.module_command import count, count_or_none, report
 
 ARMS: dict[str, dict[str, Any]] = {
     "all": {"reject": 0.1},
@@ -256,7 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     amount = Amount(chosen.steps, chosen.epochs, chosen.batch, chosen.limit, chosen.development, chosen.keep)
     results: dict[str, list[dict[str, Any]]] = {}
-    try:
+    with report() as status:
         for name in chosen.data:
             for seed in range(1, chosen.seeds + 1):  # so that a run that is stopped has every row
                 for protocol in chosen.protocol:
@@ -269,11 +268,8 @@ def main(arguments: list[str] | None = None) -> int:
                         results.setdefault(f"{name}, {protocol}, {arm}", []).append(made)
                         (chosen.out / "table.md").write_text(as_table(results) + "\n", encoding="utf-8")
                         (chosen.out / "table.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    except WorkbenchError as fault:
-        say(str(fault))
-        return 1
-    print(as_table(results))  # noqa: T201 - a command
-    return 0
+        print(as_table(results))  # noqa: T201 - a command
+    return status.code
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.capture.errors import WorkbenchError
 from workbench.extract.engines import shipped_or
 from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate.published import PUBLISHED, published
@@ -24,7 +23,7 @@ from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.experiments import figures, percent, table, trained_and_measured
 from workbench.extract.usm.train.recipe import Recipe
 from workbench.models.device import use_threads
-from workbench.module_command import count, count_or_none, positive, share
+from workbench.module_command import count, count_or_none, positive, report, share
 
 MEASURED = ("entity", "relation")
 
@@ -107,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(what, file=sys.stderr, flush=True)  # noqa: T201 - a command
 
     results: dict[str, dict[str, Any]] = {}
-    try:
+    with report() as status:
         if chosen.silver and len(chosen.data) != 1:
             raise ExtractError(
                 f"Silver texts bear the names of one set, not of {len(chosen.data)}: give that one by --data."
@@ -127,11 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
             )  # fmt: skip
             (chosen.out / "table.md").write_text(as_table(results) + "\n", encoding="utf-8")
             (chosen.out / "table.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    except WorkbenchError as fault:
-        say(str(fault))
-        return 1
-    print(as_table(results))  # noqa: T201 - a command
-    return 0
+        print(as_table(results))  # noqa: T201 - a command
+    return status.code
 
 
 def _is_usm(start: str) -> bool:

@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.capture.errors import WorkbenchError
 from workbench.extract.formats import schema_of
 from workbench.extract.formats.sets import load_data
 from workbench.extract.loop import Length
@@ -36,7 +35,7 @@ from workbench.extract.usm.train.sources import PLANS, Source, load_sources
 from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
 from workbench.extract.usm.unseen_types import DESCRIBED
 from workbench.models.device import use_threads
-from workbench.module_command import count, count_or_none, share
+from workbench.module_command import count, count_or_none, report, share
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "bionlp13cg": ("entity",),
@@ -278,7 +277,7 @@ def main(arguments: list[str] | None = None) -> int:
         )  # fmt: skip
 
     results: dict[str, dict[int, Any]] = {}
-    try:
+    with report() as status:
         for seed in chosen.seeds:
             start = chosen.encoder
             if chosen.base_steps:
@@ -291,11 +290,8 @@ def main(arguments: list[str] | None = None) -> int:
                 made = as_table(results)
                 (chosen.out / "table.md").write_text(made + "\n", encoding="utf-8")
                 (chosen.out / "table.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    except WorkbenchError as fault:
-        say(str(fault))
-        return 1
-    print(as_table(results))  # noqa: T201 - a command
-    return 0
+        print(as_table(results))  # noqa: T201 - a command
+    return status.code
 
 
 if __name__ == "__main__":
