@@ -78,7 +78,8 @@ def attention_rows(
         most_bytes: a larger map is refused before anything runs.
 
     Raises:
-        ProbeError: no such layer or head, a map that would be too large, or a model that gives no attention weights.
+        ProbeError: no such layer, head or position, a map that would be too large or whose size is not known, or a model that gives no
+            attention weights.
     """
     modules = attention_modules(model)
     if not modules:
@@ -90,8 +91,14 @@ def attention_rows(
         raise ProbeError(
             f"The model has the attention layers 0 to {len(modules) - 1}, not {chosen}: choose one of them."
         )
-    in_all = int(getattr(getattr(model, "config", None), "num_attention_heads", 0) or 0)
-    size = estimated_bytes(in_all or 1, length)
+    if outside := [row for row in rows if not 0 <= row < length]:
+        raise ProbeError(f"The pass has the positions 0 to {length - 1}, not {outside[0]}: choose among them.")
+    in_all = _heads(model, modules[chosen][1])
+    if not in_all:
+        raise ProbeError(
+            f"{type(model).__name__} does not state how many heads its attention has, so its size cannot be estimated beforehand: its attention cannot be shown."
+        )
+    size = estimated_bytes(in_all, length)
     if size > most_bytes:
         raise ProbeError(
             f"Attention over {length:,} positions and {in_all} heads would take {size / 2**20:,.0f} MiB, and {most_bytes / 2**20:,.0f} MiB are allowed: "
@@ -125,6 +132,16 @@ def attention_rows(
     if bad := [head for head in every if not 0 <= head < found.shape[0]]:
         raise ProbeError(f"The layer has the heads 0 to {found.shape[0] - 1}, not {bad[0]}: choose among them.")
     return AttentionRows(chosen, every, len(modules), found.shape[0], found[list(every)].numpy().astype(np.float32))
+
+
+def _heads(model: nn.Module, module: nn.Module) -> int:
+    """Attention heads that a module has by its own configuration, else by that of the model's text part; 0 where none states any."""
+    whole = getattr(model, "config", None)
+    text = whole.get_text_config() if whole is not None and hasattr(whole, "get_text_config") else None
+    for config in (getattr(module, "config", None), text, whole):
+        if heads := int(getattr(config, "num_attention_heads", 0) or 0):
+            return heads
+    return 0
 
 
 def _weights(output: Any) -> Tensor | None:

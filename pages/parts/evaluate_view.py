@@ -100,9 +100,9 @@ def show_figures(figures: Sequence[Figure]) -> None:
         between = f"{each.low:.1%} to {each.high:.1%}" if each.low is not None and each.high is not None else "-"
         rows.append(
             {
-                "test part": each.data, "what": SAID[tuple(each.what.split())], "F1": each.f1, "95 % interval": between,
+                "test part": each.data + ("" if each.whole else ", first texts"), "what": SAID[tuple(each.what.split())], "F1": each.f1, "95 % interval": between,
                 **{model: f"{each.published[model]:.1%}" if model in each.published else "" for model in models},
-                "texts": f"{each.texts:,}" + ("" if each.whole else ", the first"), "gold": each.gold,
+                "texts": each.texts, "gold": each.gold,
             }
         )  # fmt: skip
     _shares(pd.DataFrame(rows), f"{P}figures")
@@ -111,14 +111,16 @@ def show_figures(figures: Sequence[Figure]) -> None:
 
 
 def _shares(frame: pd.DataFrame, key: str) -> None:
-    """A table whose precision, recall and F1 are shares, shown in per cent with one decimal."""
+    """A table whose precision, recall and F1 are shares, shown in per cent with one decimal; counts have their thousands apart."""
     columns = [name for name in ("precision", "recall", "F1") if name in frame]
+    counts = [name for name in ("texts", "right", "gold", "found") if name in frame]
     st.dataframe(
         frame.assign(**{name: 100 * frame[name] for name in columns}),
         key=key,
         hide_index=True,
         height="content" if len(frame) <= WHOLE else "auto",
-        column_config={name: st.column_config.NumberColumn(name, format="%.1f%%") for name in columns},
+        column_config={name: st.column_config.NumberColumn(name, format="%.1f%%") for name in columns}
+        | {name: st.column_config.NumberColumn(name, format="localized") for name in counts},
     )
 
 

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from tests.extract.usm.made_sets import documents
 from workbench.extract.usm import experiments, silver, tune, unseen, unseen_sets
+from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.model import UsmModel, new_model
 from workbench.extract.usm.train import loop, sources
 
@@ -66,6 +67,11 @@ def model(tokenizer: PreTrainedTokenizerFast) -> UsmModel:
         for sides in (made.token_sides, made.label_sides):
             sides.weight.normal_(std=0.4)
     return made
+
+
+@pytest.fixture
+def engine(model: UsmModel, tokenizer: Any) -> UsmEngine:
+    return UsmEngine(model, tokenizer, "tiny")
 
 
 @pytest.fixture

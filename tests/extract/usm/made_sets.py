@@ -18,6 +18,13 @@ ENTITIES = {
     "14lap": ("aspect", "opinion"),
 }
 
+SCHEMA = {
+    "entities": ["person", "city", {"name": "company", "description": "a firm"}],
+    "relations": {"works for": {"head": ["person"], "tail": ["company"]}},
+    "events": {"attack": ["victim", "place"]},
+    "sentiment": {},
+}
+
 
 def documents(name: str, root: Path, split: str = "test", counts: Any = None) -> list[Document]:
     """A few texts of any set, with every type that `NAMES` knows of it."""

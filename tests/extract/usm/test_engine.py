@@ -1,40 +1,37 @@
-"""The engine from the outside: offsets in any text, many labels, long texts, faults in one sentence, evidence."""
+"""The engine from the outside: offsets in any text, many labels, long texts, faults in one sentence."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from transformers import Qwen3MoeConfig, Qwen3MoeModel
 
-from probes.attention import attention_modules, attention_rows, estimated_bytes
-from probes.errors import ProbeError
+from tests.extract.usm.made_sets import SCHEMA
 from workbench.extract import EngineError, SchemaError, load_engine
 from workbench.extract.engines import Engine
 from workbench.extract.records import Relation
 from workbench.extract.schema import Schema
-from workbench.extract.usm.batch import make_batch
 from workbench.extract.usm.decode import LinkScores, linked, mentions
 from workbench.extract.usm.engine import UsmEngine
-from workbench.extract.usm.model import UsmModel, new_model
+from workbench.extract.usm.links import Gold
+from workbench.extract.usm.model import UsmModel
+from workbench.extract.usm.passes import Found, Window
 from workbench.extract.usm.pieces import encode_texts
-from workbench.extract.usm.plan import blocks, windows
-from workbench.extract.usm.reading import Curve, Reading
+from workbench.extract.usm.plan import Block, blocks, windows
+from workbench.extract.usm.reading import KINDS, Curve, Reading
+from workbench.extract.usm.roundtrip import perfect
 from workbench.extract.usm.weights import CONFIG, WEIGHTS
 
-SCHEMA = {
-    "entities": ["person", "city", {"name": "company", "description": "a firm"}],
-    "relations": {"works for": {"head": ["person"], "tail": ["company"]}},
-    "events": {"attack": ["victim", "place"]},
-    "sentiment": {},
-}
 HOSTILE = {
     "right to left": "שלום Marie Curie مرحبا بكم في Paris",
     "emoji": "Marie 👩‍🔬🇫🇷 met Pierre 😀😀 in Paris",
+    "glued emoji": "Marie🙂Curie met Pierre👍🏽 in Paris🇫🇷.",
     "zero width": "Ma\u200brie\u200d Curie\ufeff in \u2060Paris",
     "combining": "Cafe\u0301 de Marie e\u0301\u0301\u0301 Curie",
     "html": "<script>alert('Marie')</script> & <b>Paris</b>",
@@ -44,11 +41,6 @@ HOSTILE = {
     "controls": "Marie\x00\x01 Curie\x7f",
     "one long word": "x" * 3000 + " Marie",
 }
-
-
-@pytest.fixture
-def engine(model: UsmModel, tokenizer: Any) -> UsmEngine:
-    return UsmEngine(model, tokenizer, "tiny")
 
 
 def test_it_is_an_engine_and_loads_by_name(folder: Path) -> None:
@@ -88,14 +80,26 @@ def test_texts_without_a_word_give_nothing(engine: UsmEngine, text: str) -> None
     assert len(found) == 2 and not found[0].entities and found[0].text == text
 
 
-def test_a_text_of_100_000_characters_has_global_offsets(engine: UsmEngine) -> None:
-    engine.reading = Reading("strict", 0.5, {"strict": {"entity": Curve(1.0, -6.0)}})
+def test_a_text_of_100_000_characters_has_global_offsets(engine: UsmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that links each "Pierre" to the label and nothing else: every one is found, at its own place of the whole text."""
     text = ("Marie met Pierre . " * 5300)[:100_000]
+
+    def sure(windows: Sequence[Window], plan: Sequence[Block], *_: Any) -> Iterator[tuple[int, int, LinkScores]]:
+        for w, window in enumerate(windows):
+            pieces = window.pieces
+            starts = [n for n, start in enumerate(pieces.starts) if text.startswith("Pierre", int(start))]
+            gold = Gold()
+            for first in starts:
+                if (span := pieces.span(int(pieces.starts[first]), int(pieces.starts[first]) + 6)) is not None:
+                    gold.typed.add((0, span))
+            yield w, 0, perfect(gold, len(pieces), plan[0])
+
+    monkeypatch.setattr(engine.passes, "link_scores", sure)
+    engine.reading = Reading("strict", 0.5)
     found = engine.extract([text], {"entities": ["person"]})[0]
     assert "windows" in found.notes[0]
-    assert all(text[s.start : s.end].strip() == text[s.start : s.end] for s in found.entities)
-    if found.entities:
-        assert max(s.end for s in found.entities) > 90_000
+    assert [s.start for s in found.entities] == [m.start() for m in re.finditer("Pierre", text)]
+    assert {text[s.start : s.end] for s in found.entities} == {"Pierre"}
 
 
 def test_windows_cover_every_piece_overlap_and_cut_between_words(tokenizer: Any) -> None:
@@ -117,6 +121,18 @@ def test_500_labels_are_asked_in_blocks(engine: UsmEngine) -> None:
     plan = blocks(Schema.of(*(f"type {n}" for n in range(500))), 8)
     assert sorted(name for block in plan for name in block.entities) == sorted(f"type {n}" for n in range(500))
     assert all(len(block.prompt.labels) <= 8 for block in plan)
+
+
+def test_what_is_not_read_of_the_schema_is_said(engine: UsmEngine) -> None:
+    engine.usm.config.max_labels = 100
+    plain = {"entities": [{"name": "person", "description": "pierre and her husband"}, "city"], "events": {"city": []}}
+    assert not engine.extract(["Marie"], plain)[0].notes
+    long = {"name": "company", "description": "museum " * 30}
+    notes = engine.extract(["Marie"], {"entities": ["Person", "person", "CITY", long]})[0].notes
+    assert [("24 pieces" in n and "company" in n, "alike" in n and "Person, person" in n) for n in notes] == [
+        (True, False),
+        (False, True),
+    ]
 
 
 def test_events_can_be_asked_apart(model: UsmModel, tokenizer: Any) -> None:
@@ -177,6 +193,30 @@ def test_a_damaged_file_is_one_sentence(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
     with pytest.raises(EngineError, match="cannot be read"):
         UsmEngine.load(str(folder))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"window": 0}, {"overlap": 48}, {"max_labels": "8"}, {"head_size": True}, {"encoder": {}}, {"decoding": {"foo": 1}}, {"decoding": [1]},
+        {"decoding": {"mode": "best", "threshold": 0.5, "curves": {}}}, {"decoding": {"mode": "mean", "threshold": 1.5, "curves": {}}},
+        {"decoding": {"mode": "mean", "threshold": 0.5, "curves": {"mean": {"entity": {"slope": 0.0, "offset": 1.0}}}}},
+        {"decoding": {"mode": "mean", "threshold": 0.5, "curves": {"mean": {"entity": 3}}}}, None,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_configuration_that_cannot_be_is_one_sentence(folder: Path, change: dict[str, Any] | None) -> None:
+    values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    UsmEngine.load(str(folder), device="cpu")
+    (folder / CONFIG).write_text(json.dumps([1] if change is None else values | change), encoding="utf-8")
+    with pytest.raises(EngineError, match=r"cannot be read \(.+\): get the whole folder again") as fault:
+        UsmEngine.load(str(folder), device="cpu")
+    assert "\n" not in str(fault.value)
+
+
+def test_a_stored_configuration_names_the_model(folder: Path) -> None:
+    values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    assert values["model_type"] == "usm" and values["architectures"] == ["UsmModel"]
 
 
 def test_stopping_keeps_whole_texts(engine: UsmEngine) -> None:
@@ -256,80 +296,37 @@ def test_mentions_and_pairs_against_plain_loops(mode: str) -> None:
     assert {(p.subject, p.object) for p in got} == pairs
 
 
-def test_a_curve_is_its_own_inverse_and_strict_cuts_at_a_link_of_zero() -> None:
+def test_a_curve_is_its_own_inverse() -> None:
     curve = Curve(1.7, -0.4)
     assert curve.probability(curve.value(0.05)) == pytest.approx(0.05)
     reading = Reading("mean", 0.45, {"strict": {"entity": curve}, "mean": {"entity": Curve(2.0, 0.1)}})
-    assert reading.of("strict").threshold == pytest.approx(curve.probability(0.0))
     assert Reading.from_json(reading.to_json()) == reading
 
 
-# ---------------------------------------------------------------------- evidence
-def test_links_of_an_explanation_are_those_of_the_pass(engine: UsmEngine) -> None:
-    text = "Marie Curie worked in Paris for the museum"
-    found = engine.extract([text], SCHEMA)[0]
-    item = max(found.entities, key=lambda s: s.score or 0)
-    evidence = engine.explain(text, SCHEMA, item)
-    assert {link.type for link in evidence.links} == {"H2T", "L2H", "L2T"}
-    mean = sum(link.score for link in evidence.links) / 3
-    assert engine.reading.curve("entity").probability(mean) == pytest.approx(item.score, abs=1e-3)
-    assert found.relations, "the untrained model links something"
-    relation = max(found.relations, key=lambda r: r.score or 0)
-    links = engine.explain(text, SCHEMA, relation).links
-    mean = sum(link.score for link in links[:8]) / 8
-    assert engine.reading.curve("relation").probability(mean) == pytest.approx(relation.score, abs=1e-3)
-
-
-def test_attention_rows_are_those_of_output_attentions(engine: UsmEngine) -> None:
-    text = "Marie Curie worked in Paris"
-    item = engine.extract([text], SCHEMA)[0].entities[0]
-    evidence = engine.explain(text, SCHEMA, item, layer=0, heads=[2, 0])
-    found = evidence.attention
-    assert (
-        found is not None
-        and found.layer == 0
-        and found.heads == (2, 0)
-        and (found.layers, found.heads_in_all) == (2, 4)
+@pytest.mark.parametrize("offset", [-5.0, -0.7, 0.9])
+def test_strict_takes_what_has_its_weakest_link_above_0_whatever_the_curves(engine: UsmEngine, offset: float) -> None:
+    """The paper's rule for every kind: curves name probabilities and decide nothing, though 0 means another one for each kind."""
+    slopes = dict(zip(KINDS, (0.6, 0.9, 1.3, 1.7), strict=True))
+    curves = {kind: Curve(slope, offset * slope) for kind, slope in slopes.items()}
+    learnt = Reading("mean", 0.4, {"strict": curves, "mean": curves}, {"relation": 0.2})
+    text, schema = "a b c d e f", Schema.read(SCHEMA).expanded()
+    weakest = dict(zip([(n, n + 1) for n in range(0, 11, 2)], (0.2, -0.2, 3.0, -3.0, 0.5, -0.5), strict=True))
+    people = {("person", *at): 9.0 for at in weakest} | {("company", *at): 9.0 for at in weakest}
+    found = Found(
+        entities=people | {("city", *at): value for at, value in weakest.items()},
+        triggers={("attack", *at): value for at, value in weakest.items()},
+        relations={("works for", (0, 1), at): value for at, value in weakest.items()},
+        arguments={(("attack", 0, 1), "victim", at): value for at, value in weakest.items()},
     )
-    window = engine.windows([text])[0]
-    block = blocks(Schema.read(SCHEMA).expanded(), 8)[0]
-    if len(blocks(Schema.read(SCHEMA).expanded(), 8)) == 1:
-        batch = make_batch([engine.passes.sample(window.pieces, block)], *engine.passes.special)
-        with torch.no_grad():
-            maps = engine.usm.encode(batch, output_attentions=True).attentions
-        rows = [int(batch.text[0, n]) for n, place in enumerate(found.rows)]
-        np.testing.assert_allclose(np.array(found.weights), maps[0][0, [2, 0]][:, rows].numpy(), atol=1e-4)
-    for head in found.weights:
-        for row in head:
-            assert sum(row) == pytest.approx(1.0, abs=1e-3) and len(row) == len(found.columns)
-    assert "".join(place.piece for place in found.rows).lower() == text[item.start : item.end].replace(" ", "").lower()
-    assert {place.kind for place in found.columns} == {"text", "label"}
-
-
-def test_attention_that_is_too_large_is_refused_before_it_runs(engine: UsmEngine) -> None:
-    def run() -> None:
-        raise AssertionError("must not run")
-
-    with pytest.raises(ProbeError, match="MiB"):
-        attention_rows(engine.usm.encoder, run, [0], length=20_000)
-    assert estimated_bytes(4, 20_000) == 4 * 20_000 * 20_000 * 4
-    with pytest.raises(ProbeError, match="layers 0 to 1"):
-        attention_rows(engine.usm.encoder, run, [0], length=5, layer=7)
-    assert len(attention_modules(engine.usm.encoder)) == 2, "one a layer: the wrapper around it does not count"
-
-
-def test_a_bad_layer_is_told_and_the_links_stay(engine: UsmEngine) -> None:
-    item = engine.extract(["Marie in Paris"], SCHEMA)[0].entities[0]
-    evidence = engine.explain("Marie in Paris", SCHEMA, item, layer=9)
-    assert evidence.attention is None and "layers 0 to 1" in evidence.attention_refused and evidence.links
-
-
-def test_an_item_of_another_text_or_schema_is_refused(engine: UsmEngine) -> None:
-    item = engine.extract(["Marie in Paris"], SCHEMA)[0].entities[0]
-    with pytest.raises(EngineError, match="schema has no"):
-        engine.explain("Marie in Paris", {"entities": ["museum"]}, item)
-    with pytest.raises(EngineError, match="do not begin and end"):
-        engine.explain("x", SCHEMA, item.model_copy(update={"start": 3, "end": 9}))
+    engine.reading = learnt.of("strict")
+    accepted = [at for at, value in weakest.items() if value > 0]
+    reach = {kind: engine.reading.least(kind) for kind in KINDS}
+    assert max(reach.values()) <= 0.2, "what is accepted is a candidate"
+    made = engine._extraction(text, schema, found, 1, 1).select()
+    assert [(s.start, s.end) for s in made.entities or () if s.type == "city"] == accepted
+    assert [(e.trigger.start, e.trigger.end) for e in made.events or ()] == accepted
+    assert [(r.tail.start, r.tail.end) for r in made.relations or ()] == accepted
+    assert [(a.start, a.end) for e in made.events or () for a in e.arguments] == accepted
 
 
 def test_relations_keep_to_their_types(engine: UsmEngine) -> None:
@@ -340,29 +337,3 @@ def test_relations_keep_to_their_types(engine: UsmEngine) -> None:
     assert polarity and all(r.head.type == "aspect" and r.tail.type == "opinion" for r in polarity)
     for event in found.events:
         assert event.type == "attack" and {a.role for a in event.arguments} <= {"victim", "place"}
-
-
-def test_experts_of_a_result_where_the_encoder_has_some(tokenizer: Any) -> None:
-    """They are those that a hook on the experts module sees."""
-    torch.manual_seed(0)
-    encoder = Qwen3MoeModel(
-        Qwen3MoeConfig(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, moe_intermediate_size=16, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, head_dim=8, num_experts=6, num_experts_per_tok=2, norm_topk_prob=True, attn_implementation="eager",
-        )
-    )  # fmt: skip
-    engine = UsmEngine(new_model(encoder.eval(), window=48).eval(), tokenizer)
-    engine.reading = Reading("mean", 0.5, {"mean": {"entity": Curve(0.1, 0.0)}})
-    item = engine.extract(["Marie in Paris"], {"entities": ["person"]})[0].entities[0]
-    seen: list[Any] = []
-    handle = encoder.layers[1].mlp.experts.register_forward_pre_hook(lambda module, given: seen.append(given))
-    evidence = engine.explain("Marie in Paris", {"entities": ["person"]}, item)
-    handle.remove()
-    assert evidence.attention is not None
-    assert len(evidence.experts) == 2 * len(evidence.attention.rows), "two layers"
-    ids = next(value for value in seen[-1] if isinstance(value, torch.Tensor) and not value.is_floating_point())
-    last = [used for used in evidence.experts if used.site == evidence.experts[-1].site]
-    columns = evidence.attention.columns
-    for used in last:
-        assert sorted(used.experts) == sorted(ids[columns.index(used.token)].tolist())
-        assert sum(used.weights) == pytest.approx(1.0, abs=1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from workbench.extract.formats import schema_of
 from workbench.extract.records import Argument, Document, Event, Relation, Span
 from workbench.extract.schema import Schema
 from workbench.extract.usm.links import Gold, targets
+from workbench.extract.usm.pieces import EMOJI
 from workbench.extract.usm.roundtrip import ACROSS, COMBINED, INSIDE, OUTSIDE, TABLES, found_in, round_trip
 
 
@@ -99,8 +101,11 @@ def test_random_documents_of_any_script(tokenizer: Any) -> None:
         assert sum(len(getattr(found, table)) for found in read) == items[table] - lost + extra
     inside = 0
     for document in documents:
-        offsets = tokenizer(document.text, return_offsets_mapping=True)["offset_mapping"]
-        starts, ends = {start for start, _ in offsets}, {end for _, end in offsets}
+        starts, ends = set(), set()
+        for part in re.finditer(f"{EMOJI.pattern}|.+?(?={EMOJI.pattern}|$)", document.text, re.DOTALL):
+            for start, end in tokenizer(part.group(), return_offsets_mapping=True)["offset_mapping"]:
+                starts.add(part.start() + start)
+                ends.add(part.start() + end)
         inside += sum(span.start not in starts or span.end not in ends for span in document.entities or ())
     assert items["entities"] - inside > 50 and failures["entities", INSIDE] == inside
 
@@ -159,15 +164,23 @@ def test_the_command_counts_what_does_not_come_back(
     tokenizer.save_pretrained(tmp_path / "model")
     (tmp_path / "conll04").mkdir()
     row = {
-        "tokens": ["Marie", "Curie", "hired", "Pierre", "Curie"],
-        "entities": [{"type": "Peop", "start": 0, "end": 2}, {"type": "Peop", "start": 3, "end": 5}],
+        "tokens": ["Marie", "Curie", *["xyz"] * 6, "Pierre", "Curie"],
+        "entities": [{"type": "Peop", "start": 0, "end": 2}, {"type": "Peop", "start": 8, "end": 10}],
         "relations": [{"type": "hired", "head": 0, "tail": 1}],
     }
     (tmp_path / "conll04" / "test.json").write_text(json.dumps([row]))
     assert main(["--model", str(tmp_path / "model"), "--data-root", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"conll04": {"texts": 1, "items": {"entities": 2, "relations": 1}, "failures": []}}
+    windows = {"window": 128, "overlap": 32, "labels": 32, "failures": []}
+    assert json.loads(out) == {
+        "conll04": {"texts": 1, "items": {"entities": 2, "relations": 1}, "failures": [], "in windows": windows}
+    }
     assert "conll04, 1 texts: 2 entities, 1 relations. All came back." in err and "wnut17: left out." in err
+    cut = ["--model", str(tmp_path / "model"), "--data", "conll04", "--data-root", str(tmp_path), "--window", "14"]
+    assert main([*cut, "--overlap", "2"]) == 0
+    made = json.loads(capsys.readouterr().out)["conll04"]
+    assert made["failures"] == [] and ["relations", ACROSS, 1] in made["in windows"]["failures"]
+    assert main([*cut, "--overlap", "14"]) == 1 and "below the window of 14" in capsys.readouterr().err
     assert main(["--model", str(tmp_path / "model"), "--data", "wnut17", "--data-root", str(tmp_path)]) == 1
     assert main(["--model", str(tmp_path), "--data-root", str(tmp_path)]) == 1
     assert "holds no tokenizer" in capsys.readouterr().err

@@ -99,7 +99,7 @@ def add_tokens(tokenizer: Any) -> int:
 
 def encode_plain(tokenizer: Any, tokens: SelTokens, texts: Sequence[str]) -> list[Pieces]:
     """Pieces of each text, in which a special token spelt out in the text is text, or at most the unknown token."""
-    return [_harmless(pieces, tokens) for pieces in encode_texts(tokenizer, texts, split_special=True)]
+    return [_harmless(pieces, tokens) for pieces in encode_texts(tokenizer, texts)]
 
 
 def _harmless(pieces: Pieces, tokens: SelTokens) -> Pieces:

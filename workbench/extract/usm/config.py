@@ -59,6 +59,19 @@ class UsmConfig(PretrainedConfig):
         self.events_apart = events_apart
         self.decoding = decoding or {}
 
+    def check(self) -> None:
+        """See that the sizes of a pass can be run.
+
+        Raises:
+            ValueError: one of them cannot.
+        """
+        for name, least in (("head_size", 2), ("max_label", 2), ("window", 2), ("overlap", 0), ("max_labels", 2)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"expected a whole number of {least} or more for {name}, got {value!r}")
+        if self.overlap >= self.window:
+            raise ValueError(f"expected an overlap below the window of {self.window} pieces, got {self.overlap}")
+
     def encoder_config(self) -> PretrainedConfig:
         """The configuration of the encoder as transformers' own class."""
         values = dict(self.encoder)

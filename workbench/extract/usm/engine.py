@@ -11,7 +11,7 @@ import torch
 
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
-from workbench.extract.extraction import FLOOR, Evidence, Extraction
+from workbench.extract.extraction import Evidence, Extraction
 from workbench.extract.records import Document, Event, Relation, Span
 from workbench.extract.schema import Schema
 from workbench.extract.usm.model import UsmModel
@@ -88,6 +88,7 @@ class UsmEngine:
         wanted = Schema.read(schema)
         whole = wanted.expanded()
         plan = self.plan(whole)
+        of_labels = self._notes_of_labels(plan)
         done: list[Extraction] = []
         for at in range(0, len(texts), max(1, batch_size)):
             if stopped is not None and stopped():
@@ -109,7 +110,11 @@ class UsmEngine:
             if stopped is not None and stopped():
                 break  # the passes of this group may be incomplete
             for number, text in enumerate(group):
-                done.append(self._extraction(text, whole, found[number], sum(w.text == number for w in cut), len(plan)))
+                done.append(
+                    self._extraction(
+                        text, whole, found[number], sum(w.text == number for w in cut), len(plan), of_labels
+                    )
+                )
             if progress is not None:
                 progress(len(done))
         return done
@@ -142,8 +147,29 @@ class UsmEngine:
 
         return explain(self, text, Schema.read(schema).expanded(), item, layer, heads)
 
-    def _extraction(self, text: str, schema: Schema, found: Found, parts: int, passes: int) -> Extraction:
+    def _notes_of_labels(self, plan: Sequence[Block]) -> list[str]:
+        """What the model does not read of the schema: ends of long labels, and what sets apart labels that it reads alike."""
+        labels = dict.fromkeys(label for block in plan for label in block.prompt.labels)
         notes = []
+        if long := [label.name for label in labels if self.passes.coder.is_cut(label)]:
+            notes.append(
+                f"USM reads {self.usm.config.max_label} pieces of a label: the end of the description is not read of {_listed(long)}."
+            )
+        alike: dict[tuple[str, tuple[int, ...]], dict[str, None]] = {}
+        for block in plan:
+            for part in ("entities", "events", "relations", "roles"):
+                for name, number in getattr(block, part).items():
+                    ids = self.passes.coder.ids(block.prompt.labels[number])
+                    alike.setdefault((part, ids), {})[name] = None
+        for names in alike.values():
+            if len(names) > 1:
+                notes.append(f"USM reads these labels alike, so they have the same results: {_listed([*names])}.")
+        return notes
+
+    def _extraction(
+        self, text: str, schema: Schema, found: Found, parts: int, passes: int, of_labels: Sequence[str] = ()
+    ) -> Extraction:
+        notes = list(of_labels)
         if parts > 1:
             notes.append(
                 f"The text was read in {parts} overlapping windows of {self.usm.config.window} pieces: a relation or argument across more than one window is not found."
@@ -156,13 +182,19 @@ class UsmEngine:
         return Extraction(
             text=text,
             wanted=schema,
-            floor=FLOOR,
+            floor=self.reading.floor,
             threshold=round(self.reading.threshold, 4),
             advised=dict(self.reading.thresholds),
             calibrated=self.reading.calibrated,
             notes=tuple(notes),
             **results(found, schema, self.reading),
         )
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    """Names with commas, the rest of many only counted."""
+    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{rest}"
 
 
 def _counter(passes: Callable[[int, int], None], total: int) -> Callable[[], None]:

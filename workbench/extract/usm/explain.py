@@ -40,28 +40,35 @@ def explain(
 ) -> Evidence:
     """The evidence of one result; one more pass over the window and labels that hold it.
 
+    An event whose arguments were found in several passes has the links of each; attention and experts are those of the pass that holds most of it.
+
     Raises:
         EngineError: the text or schema does not hold the item.
     """
-    block = _block(engine.plan(schema), item)
-    spans = _spans(item)
-    window = _window(engine.windows([text]), spans)
-    at = {span: _pieces(window, span) for span in spans}
+    (part, window, block), *others = _passes(engine.plan(schema), engine.windows([text]), item)
+    shown, batch = _run(engine, text, window, block)
+    at = {span: _pieces(window, span) for span in _spans(part)}
+    rows = sorted({piece for first, last in at.values() for piece in range(first, last + 1)})
+    attention, refused = _attention(engine, batch, shown, rows, layer, heads)
+    experts = _experts(engine, batch, shown, rows)
+    links = _links(part, at, shown)
+    for part, window, block in others:
+        assert isinstance(part, Event)  # nothing else has more than one part
+        at = {span: _pieces(window, span) for span in _spans(part)}
+        shown, _ = _run(engine, text, window, block)
+        links += [link for argument in part.arguments for link in _argument(shown, part, argument, at)]
+    return Evidence(
+        item=item, links=tuple(links), attention=attention, attention_refused=refused, experts=experts, caution=_CAUTION
+    )
+
+
+def _run(engine: UsmEngine, text: str, window: Window, block: Block) -> tuple[_Shown, Batch]:
+    """One pass, run again."""
     sample = engine.passes.sample(window.pieces, block)
     batch = make_batch([sample], *engine.passes.special).to(engine.usm.device)
     with torch.inference_mode():
         scores = LinkScores.of(engine.usm(batch).of(0), len(window.pieces), len(sample.labels))
-    shown = _Shown(text, window, block, scores, sample)
-    rows = sorted({piece for first, last in at.values() for piece in range(first, last + 1)})
-    attention, refused = _attention(engine, batch, shown, rows, layer, heads)
-    return Evidence(
-        item=item,
-        links=tuple(_links(item, at, shown)),
-        attention=attention,
-        attention_refused=refused,
-        experts=_experts(engine, batch, shown, rows),
-        caution=_CAUTION,
-    )
+    return _Shown(text, window, block, scores, sample), batch
 
 
 class _Shown:
@@ -87,6 +94,35 @@ def _spans(item: Span | Relation | Event) -> list[tuple[int, int]]:
     if isinstance(item, Event):
         return [(item.trigger.start, item.trigger.end), *((a.start, a.end) for a in item.arguments)]
     return [(item.start, item.end)]
+
+
+def _passes(
+    plan: list[Block], windows: Sequence[Window], item: Span | Relation | Event
+) -> list[tuple[Span | Relation | Event, Window, Block]]:
+    """The passes that hold an item, with the part of it that each explains: one pass, but for an event whose arguments no single one has."""
+    if not isinstance(item, Event) or not item.arguments:
+        return [(item, _window(windows, _spans(item)), _block(plan, item))]
+    found: list[tuple[Span | Relation | Event, Window, Block]] = []
+    left = item.arguments
+    while left:
+        parts = [
+            (tuple(a for a in left if a.role in block.roles and window.pieces.span(a.start, a.end) is not None), window, block)
+            for block in plan
+            if item.type in block.events
+            for window in windows
+            if window.pieces.span(item.trigger.start, item.trigger.end) is not None
+        ]  # fmt: skip
+        most = max((len(part) for part, _, _ in parts), default=0)
+        if not most:
+            _block(plan, item), _window(windows, _spans(item.model_copy(update={"arguments": left})))
+            raise EngineError(
+                f"The schema's event '{item.type}' has no role '{left[0].role}', so the result cannot be explained by it: give the schema that it was found with."
+            )
+        part, block = next((part, block) for part, _, block in parts if len(part) == most)
+        event = item.model_copy(update={"arguments": part})
+        found.append((event, _window(windows, _spans(event)), block))
+        left = tuple(a for a in left if a not in part)
+    return found
 
 
 def _block(plan: list[Block], item: Span | Relation | Event) -> Block:
@@ -142,8 +178,6 @@ def _links(item: Span | Relation | Event, at: dict[tuple[int, int], Pair], shown
 
 
 def _argument(shown: _Shown, item: Event, argument: Argument, at: dict[tuple[int, int], Pair]) -> list[Link]:
-    if argument.role not in shown.block.roles:
-        return []
     subject, object_ = at[item.trigger.start, item.trigger.end], at[argument.start, argument.end]
     links = _pair(shown, shown.block.roles[argument.role], subject, object_)
     return links[1:]  # the trigger's own H2T stands already

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHAPES = ("none", "lower", "Title", "UPPER", "one capital", "miXed", "digits", "letters and digits", "caseless", "sign")
+# Symbols and pictographs, flags among them, with what joins, colours and varies them.
+_SYMBOLS = "\u231a\u231b\u23e9-\u23fa\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"
+EMOJI = re.compile(f"[{_SYMBOLS}][{_SYMBOLS}\u200d\u20e3\ufe0e\ufe0f\U000e0020-\U000e007f]*")
 
 
 @dataclass(frozen=True)
@@ -52,29 +56,54 @@ class Pieces:
         return (head, tail) if head <= tail else None
 
 
-def encode_texts(tokenizer: Any, texts: Sequence[str], split_special: bool = False) -> list[Pieces]:
-    """Pieces of each text; texts of any length, no special tokens.
+def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
+    """Pieces of each text; texts of any length, no special tokens: one that is spelt out in a text is read as text.
+
+    An emoji ends a word: tokenizers that cut at punctuation alone would make an unknown word of "Curie\U0001f642".
 
     Args:
         tokenizer: a fast tokenizer of transformers (it knows offsets).
-        split_special: read a special token that is spelt out in a text as text.
     """
     if not texts:
         return []
+    spaced = [_with_emoji_apart(text) for text in texts]
     found = tokenizer(
-        list(texts),
+        [given for given, _ in spaced],
         add_special_tokens=False,
         return_offsets_mapping=True,
         return_attention_mask=False,
         return_token_type_ids=False,
         truncation=False,
         verbose=False,
-        **({"split_special_tokens": True} if split_special else {}),
+        split_special_tokens=True,
     )
-    return [
-        _pieces(text, found["input_ids"][n], found["offset_mapping"][n], found.word_ids(n))
-        for n, text in enumerate(texts)
-    ]
+    made = []
+    for n, (text, (_, places)) in enumerate(zip(texts, spaced, strict=True)):
+        offsets = found["offset_mapping"][n]
+        if places is not None:
+            offsets = [(places[start], places[end - 1] + 1) if end > start else (0, 0) for start, end in offsets]
+        made.append(_pieces(text, found["input_ids"][n], offsets, found.word_ids(n)))
+    return made
+
+
+def _with_emoji_apart(text: str) -> tuple[str, list[int] | None]:
+    """The text with a space round every run of emoji that touches something, and for each of its code points the place in the text.
+
+    An added space has the place of the emoji's nearest code point; None where nothing was added.
+    """
+    parts: list[str] = []
+    places: list[int] = []
+    done = 0
+    for run in EMOJI.finditer(text):
+        start, end = run.span()
+        before = start > 0 and not text[start - 1].isspace()
+        after = end < len(text) and not text[end].isspace()
+        parts.append(f"{text[done:start]}{' ' * before}{run.group()}{' ' * after}")
+        places += [*range(done, start), *[start] * before, *range(start, end), *[end - 1] * after]
+        done = end
+    if len(places) == done:
+        return text, None
+    return "".join(parts) + text[done:], [*places, *range(done, len(text))]
 
 
 def _pieces(text: str, ids: list[int], offsets: list[tuple[int, int]], words: list[int | None]) -> Pieces:

@@ -55,14 +55,23 @@ class LabelCoder:
 
     def __init__(self, tokenizer: Any, longest: int) -> None:
         self._tokenizer, self._longest = tokenizer, longest
-        self._known: dict[str, tuple[int, ...]] = {}
+        self._known: dict[str, tuple[tuple[int, ...], bool]] = {}
 
     def ids(self, label: LabelText) -> tuple[int, ...]:
         """Vocabulary numbers of a label without special tokens, cut at the longest length; the unknown token where it has none."""
+        return self._coded(label)[0]
+
+    def is_cut(self, label: LabelText) -> bool:
+        """Whether the end of a label and its description is not read."""
+        return self._coded(label)[1]
+
+    def _coded(self, label: LabelText) -> tuple[tuple[int, ...], bool]:
         text = label.text
         if text not in self._known:
             if len(self._known) > 200_000:
                 self._known.clear()
-            found = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][: self._longest]
-            self._known[text] = tuple(found) or (self._tokenizer.unk_token_id or 0,)
+            found = self._tokenizer(text, add_special_tokens=False, verbose=False, split_special_tokens=True)
+            ids = found["input_ids"]
+            kept = tuple(ids[: self._longest]) or (self._tokenizer.unk_token_id or 0,)
+            self._known[text] = kept, len(ids) > self._longest
         return self._known[text]

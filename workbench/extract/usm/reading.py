@@ -58,32 +58,60 @@ class Reading:
     def curve(self, kind: str, mode: str | None = None) -> Curve:
         return self.curves.get(mode or self.mode, {}).get(kind, Curve())
 
+    @property
+    def floor(self) -> float:
+        """Least probability of a candidate that is kept: `FLOOR`, or less where results themselves go deeper."""
+        return min(FLOOR, self.threshold, *self.thresholds.values())
+
     def least(self, kind: str) -> float:
         """Summed-up links below which a candidate is not kept."""
-        return self.curve(kind).value(FLOOR)
+        return self.curve(kind).value(self.floor)
 
     def of(self, decoding: str) -> Reading:
         """The reading of a wish: "auto" as learnt; "strict" or "mean" by that rule.
 
-        A strict reading cuts at the probability that a weakest link of 0 means for an entity.
+        A strict reading cuts each kind at the probability that its weakest link of 0 means.
         """
         if decoding == "auto" or (decoding == self.mode == "mean"):
             return self
-        curve = self.curve("entity", decoding)
-        threshold = curve.probability(0.0) if decoding == "strict" else self.threshold if self.mode == decoding else 0.5
-        return Reading(decoding, threshold, self.curves)
+        if decoding == "mean":
+            return Reading("mean", 0.5, self.curves)
+        at_zero = {kind: self.curve(kind, "strict").probability(0.0) for kind in KINDS}
+        return Reading("strict", at_zero.pop("entity"), self.curves, at_zero)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Reading:
+        """A reading as `to_json` gives it; the plain sigmoid for {}.
+
+        Raises:
+            ValueError: it is none, or says what cannot be: an unknown mode, a share outside [0, 1], a curve that does not rise.
+        """
         if not values:
             return Reading()
-        curves = {
-            mode: {kind: Curve(**curve) for kind, curve in kinds.items()} for mode, kinds in values["curves"].items()
-        }
-        return Reading(values["mode"], values["threshold"], curves, dict(values.get("thresholds", {})))
+        try:
+            curves = {
+                mode: {kind: Curve(**curve) for kind, curve in kinds.items()}
+                for mode, kinds in values.get("curves", {}).items()
+            }
+            made = Reading(values["mode"], values["threshold"], curves, dict(values.get("thresholds", {})))
+            shares = [made.threshold, *made.thresholds.values()]
+            rise = [(curve.slope, curve.offset) for kinds in curves.values() for curve in kinds.values()]
+            sound = (
+                made.mode in MODES
+                and {*made.thresholds, *(kind for kinds in curves.values() for kind in kinds)} <= {*KINDS}
+                and all(0 <= share <= 1 for share in shares)
+                and all(slope > 0 and math.isfinite(slope) and math.isfinite(offset) for slope, offset in rise)
+            )
+        except (KeyError, TypeError, AttributeError) as fault:
+            raise ValueError(f"what its configuration says of decoding is no reading ({fault!r})") from None
+        if not sound:
+            raise ValueError(
+                f"expected a mode of {' or '.join(MODES)}, thresholds from 0 to 1 and rising curves for decoding, got {values}"
+            )
+        return made
 
 
 def summed(links: list[Floats], mode: str) -> Floats:

@@ -2,7 +2,7 @@
 
     python -m workbench.extract.usm.roundtrip --model usm-mini --data-root data
 
-What does not come back has one of four reasons, which are counted: a border inside a piece of the tokenizer, a stretch across windows, links
+Each set is read twice: whole texts under the whole schema at once, and in windows and blocks of labels as a model reads them. What does not come back has one of four reasons, which are counted: a border inside a piece of the tokenizer, a stretch across windows, links
 of several spans that also make a span or pair that is not there (B4 of the paper's limits), and an annotation outside the schema.
 """
 
@@ -25,13 +25,15 @@ from workbench.extract.formats import schema_of
 from workbench.extract.formats.sets import SETS, load_data
 from workbench.extract.records import Document
 from workbench.extract.schema import Schema
+from workbench.extract.usm.config import UsmConfig
 from workbench.extract.usm.decode import LinkScores
 from workbench.extract.usm.links import Gold, Pair, targets
 from workbench.extract.usm.passes import Found, Window, collect
 from workbench.extract.usm.pieces import encode_texts
 from workbench.extract.usm.plan import Block, blocks, windows
 from workbench.extract.usm.reading import Reading
-from workbench.module_command import report
+from workbench.extract.usm.weights import CONFIG
+from workbench.module_command import count, count_or_none, report
 
 INSIDE, ACROSS, COMBINED, OUTSIDE = (
     "border inside a piece",
@@ -163,17 +165,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m workbench.extract.usm.roundtrip",
         description="Gold as perfect links and read off again: what comes back, set by set.",
     )
+    usual = UsmConfig()
     parser.add_argument("--model", required=True, help="USM model, or any folder or hub id with a fast tokenizer")
     parser.add_argument(
         "--data", nargs="+", help="names of sets; left out: every measured set that is below --data-root"
     )
     parser.add_argument("--data-root", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--split", default="test", help="part of each set (default %(default)s)")
-    parser.add_argument("--texts", type=int, help="texts of each set at most")
+    parser.add_argument("--texts", type=count, help="texts of each set at most")
+    parser.add_argument("--window", type=count, help=f"pieces of a window (default: the model's, else {usual.window})")
+    parser.add_argument(
+        "--overlap", type=count_or_none, help=f"pieces that windows share (default: the model's, else {usual.overlap})"
+    )
+    parser.add_argument(
+        "--labels", type=count, help=f"labels of a block (default: the model's, else {usual.max_labels})"
+    )
     chosen = parser.parse_args(arguments)
-    table = {}
+    table: dict[str, Any] = {}
     with report() as status:
         tokenizer = _tokenizer(chosen.model)
+        sizes = _sizes(chosen)
         for name in chosen.data or SETS:
             try:
                 documents = load_data(name, chosen.data_root, chosen.split)[: chosen.texts]
@@ -184,16 +195,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{name}: left out. {fault}", file=sys.stderr)  # noqa: T201 - a command
                 continue
             _, failures, items = round_trip(documents, schema, tokenizer)
+            _, cut, _ = round_trip(documents, schema, tokenizer, *sizes)
             table[name] = {
                 "texts": len(documents),
-                "items": {part: count for part, count in items.items() if count},
-                "failures": [[part, reason, count] for (part, reason), count in sorted(failures.items())],
+                "items": {part: many for part, many in items.items() if many},
+                "failures": _listed(failures),
+                "in windows": {
+                    **dict(zip(("window", "overlap", "labels"), sizes, strict=True)),
+                    "failures": _listed(cut),
+                },
             }
-            said = "; ".join(f"{count:,} {part} {reason}" for (part, reason), count in sorted(failures.items()))
-            there = ", ".join(f"{count:,} {part}" for part, count in items.items() if count)
-            print(f"{name}, {len(documents):,} texts: {there}. {said or 'All came back.'}", file=sys.stderr)  # noqa: T201
+            there = ", ".join(f"{many:,} {part}" for part, many in items.items() if many)
+            print(  # noqa: T201 - a command
+                f"{name}, {len(documents):,} texts: {there}. {_said(failures)} In windows of {sizes[0]} pieces that share {sizes[1]}, {sizes[2]} labels at a "
+                f"time: {_said(cut)}",
+                file=sys.stderr,
+            )
         print(json.dumps(table))  # noqa: T201
     return status.code
+
+
+def _listed(failures: Counter[tuple[str, str]]) -> list[list[Any]]:
+    return [[part, reason, many] for (part, reason), many in sorted(failures.items())]
+
+
+def _said(failures: Counter[tuple[str, str]]) -> str:
+    said = "; ".join(f"{many:,} {part} {reason}" for part, reason, many in _listed(failures))
+    return f"{said or 'All came back'}."
+
+
+def _sizes(chosen: argparse.Namespace) -> tuple[int, int, int]:
+    """Window, overlap and labels of a block: as asked, else the model's, else those of a new model."""
+    path = Path(shipped_or(chosen.model)) / CONFIG
+    usual = UsmConfig()
+    try:
+        own = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        for name, asked in (("window", chosen.window), ("overlap", chosen.overlap), ("max_labels", chosen.labels)):
+            setattr(usual, name, own.get(name, getattr(usual, name)) if asked is None else asked)
+        usual.check()
+    except (ValueError, AttributeError) as fault:
+        raise EngineError(
+            f"Texts cannot be cut into windows ({why(fault)}): give --window, --overlap and --labels."
+        ) from None
+    return usual.window, usual.overlap, usual.max_labels
 
 
 def _tokenizer(model: str) -> Any:

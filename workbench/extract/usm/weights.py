@@ -16,6 +16,7 @@ from workbench.extract.errors import EngineError
 from workbench.extract.storage import read_tensors, write_tensors
 from workbench.extract.usm.config import UsmConfig
 from workbench.extract.usm.model import UsmModel
+from workbench.extract.usm.reading import Reading
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
@@ -35,7 +36,7 @@ def save_model(folder: Path, model: UsmModel, tokenizer: Any, storage: str = "fl
     values = json.loads(model.config.to_json_string(use_diff=False))
     kept = {key: values[key] for key in UsmConfig().to_diff_dict() | _own(model.config) if key in values}
     (folder / CONFIG).write_text(
-        json.dumps({"model_type": "usm", "architectures": ["UsmModel"], **kept}, indent=1) + "\n", encoding="utf-8"
+        json.dumps({**kept, "model_type": "usm", "architectures": ["UsmModel"]}, indent=1) + "\n", encoding="utf-8"
     )
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():  # tokenizer.json holds it all
@@ -61,6 +62,8 @@ def load_model(folder: Path, device: str = "cpu", attention: str = "eager") -> t
         )
     try:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"{CONFIG} holds no JSON object")
         if values.get("model_type") != "usm":
             raise EngineError(
                 f"'{folder}' holds a model of type '{values.get('model_type')}', not usm: name the folder that `workbench train` wrote."
@@ -68,6 +71,8 @@ def load_model(folder: Path, device: str = "cpu", attention: str = "eager") -> t
         config = UsmConfig(
             **{key: value for key, value in values.items() if key not in ("model_type", "architectures")}
         )
+        config.check()
+        Reading.from_json(config.decoding)
         encoder = config.encoder_config()
         encoder._attn_implementation = attention
         from transformers import AutoModel
@@ -76,7 +81,7 @@ def load_model(folder: Path, device: str = "cpu", attention: str = "eager") -> t
         model.load_state_dict(read_tensors(folder / WEIGHTS), strict=False)
         _complete(model, folder)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as fault:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as fault:
         raise EngineError(
             f"The USM model in '{folder}' cannot be read ({reason(fault)}): get the whole folder again."
         ) from None
