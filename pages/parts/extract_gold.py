@@ -173,7 +173,7 @@ def _remove(draft: Document) -> None:
 
 def _set(draft: Document, **parts: Any) -> None:
     try:
-        st.session_state[DRAFT] = Document.read({**draft.model_dump(exclude_none=True), **parts})
+        st.session_state[DRAFT] = Document.read({**draft.to_json(), **parts})
     except ExtractError as fault:
         st.session_state[f"{_P}draft.fault"] = in_words(fault)
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -247,7 +247,8 @@ def run_evaluation(order: EvaluationOrder, task: Task) -> Evaluated:
         if order.predictions is not None:
             gold = [within(document, schema) for document in documents]
             found = list(read_annotated(order.predictions))[: len(documents)]
-            result, engine, device = score([g for g, _ in gold], found, order.mode), "stored predictions", ""
+            result = replace(score([g for g, _ in gold], found, order.mode), outside=sum(n for _, n in gold))
+            engine, device = "stored predictions", ""
         else:
             assert order.which is not None
             loaded = ENGINES.get(order.which, task)

@@ -161,6 +161,64 @@ def test_evaluate_takes_named_sets_and_the_types_of_the_data(
     assert {p["model"] for p in result(out)["published"]} == {"USM-large", "UIE-large"}
 
 
+def test_the_name_of_a_set_wins_over_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the folder of the sets itself, and beside an unrelated file; a path says that it is one."""
+    folder = tmp_path / "conll04"
+    folder.mkdir()
+    row = {"tokens": ["Ada", "met", "Bo"], "entities": [{"type": "Peop", "start": 0, "end": 1}], "relations": []}
+    (folder / "test.json").write_text(json.dumps([row]))
+    (tmp_path / "other").mkdir()
+    gold(tmp_path / "other" / "conll04")
+    common = ("evaluate", "--engine", "rules", "--json", "--data")
+    for place, root in ((tmp_path, "."), (tmp_path / "other", "..")):
+        monkeypatch.chdir(place)
+        status, out, _ = call(capsys, *common, "conll04", "--data-root", root)
+        assert status == 0
+        found = result(out)
+        assert (found["sentences"], found["split"], len(found["published"])) == (1, "test", 2)
+    for more in ((), ("--data-root", "..")):
+        status, out, _ = call(capsys, *common, "./conll04", *more)
+        assert status == 0
+        assert (result(out)["sentences"], result(out)["split"], result(out)["published"]) == (2, None, [])
+    status, out, _ = call(capsys, *common, "conll04")
+    assert (status, result(out)["sentences"]) == (0, 2), "without a root it is a path"
+
+
+def test_what_the_schema_does_not_ask_for_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    roles = [{"role": "who", "start": 0, "end": 3}, {"role": "place", "start": 14, "end": 18}]
+    event = {"type": "blaze", "trigger": {"start": 6, "end": 10}, "arguments": roles}
+    row = {"text": "Ada a fire in Rome", "entities": [{"start": 0, "end": 3, "type": "name"}], "events": [event]}
+    (tmp_path / "gold.jsonl").write_text(json.dumps(row))
+    (tmp_path / "schema.json").write_text('{"events": {"blaze": ["who"]}}')
+    status, out, err = call(
+        capsys, "evaluate", "--engine", "rules", "--data", tmp_path / "gold.jsonl", "--schema", tmp_path / "schema.json", "--json"
+    )  # fmt: skip
+    assert status == 0
+    found = result(out)
+    assert (found["gold_outside_schema"], found["event"]["argument"]["offset"]["gold"]) == (2, 1)
+    assert found["entity"]["offset"]["f1"] is None
+    assert "2 gold items are of types, roles or relation ends that the schema does not ask for" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("--match-mode", "odd"), "match mode 'odd'"), (("--seed", "-1"), "--seed"), (("--out", "."), "--out")],
+)
+def test_wrong_options_are_found_before_the_engine_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: tuple[str, str], words: str
+) -> None:  # fmt: skip
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("the engine was loaded")
+
+    monkeypatch.setattr("workbench.extract.load_engine", load)
+    path = gold(tmp_path / "gold.jsonl")
+    status, _, err = call(capsys, "evaluate", "--engine", "rules", "--data", path, *options)
+    assert status != 0
+    assert words in err and "engine" not in err and "Traceback" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -346,7 +347,12 @@ def test_stored_predictions_are_scored_without_an_engine(tmp_path: Path) -> None
     )
     end = JobList().start("e", lambda task: run_evaluation(wish, task)).wait(30)
     assert end.error is None
-    assert end.result.evaluation.scores[("entity",), "offset"].count.f1 == 1.0
+    assert end.result.evaluation.scores[("entity",), "offset"].count.f1 == 1.0 and end.result.evaluation.outside == 0
+    fewer = replace(wish, schema=Schema.of(schema.entities[0].name))
+    left = JobList().start("e", lambda task: run_evaluation(fewer, task)).wait(30).result.evaluation
+    asked = sum(s.type == schema.entities[0].name for d in texts for s in d.entities or ())
+    items = sum(len(part or ()) for d in texts for part in (d.entities, d.relations, d.events))
+    assert left.scores[("entity",), "offset"].count.gold == asked and left.outside == items - asked > 0
 
 
 def test_evaluate_shows_scores_and_errors(dashboard: Dashboard, rules: None, words: Words) -> None:

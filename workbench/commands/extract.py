@@ -143,7 +143,12 @@ def extract(
 
 def evaluate(
     data: Annotated[
-        str, typer.Option(help="Annotated texts: a file, or the name of a set below --data-root.", show_default=False)
+        str,
+        typer.Option(
+            help="Annotated texts: a file or folder, or the name of a set. With --data-root a set's name is the set, "
+            "whatever lies in the working folder; ./NAME is the path.",
+            show_default=False,
+        ),
     ],
     schema: Annotated[
         Path | None,
@@ -164,27 +169,32 @@ def evaluate(
     resamples: Annotated[
         int, typer.Option(min=0, help="Resamples of the texts for the 95 % intervals; 0: none.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="JSONL file for the predictions.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="JSONL file for the predictions.", show_default=False)
+    ] = None,
     batch_size: BatchOption = 8,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Score an engine on annotated texts: precision, recall and F1 of entities, relations and events, by offset and by string.
 
-    The metrics are those of UIE's scorer. A part that a text leaves unannotated is left out of every count; gold of types that the
-    schema does not name is left out, and counted. Ctrl-C scores the texts that were done.
+    The metrics are those of UIE's scorer. A part that a text leaves unannotated is left out of every count; gold that the schema does
+    not ask for (other types, roles or relation ends) is left out, and counted. Ctrl-C scores the texts that were done.
 
     Example:   workbench evaluate --data conll04 --data-root data --split test --json
     """
     from workbench.extract import Schema, write_documents
     from workbench.extract.evaluate import evaluate as run
     from workbench.extract.evaluate import published
+    from workbench.extract.evaluate.scores import check_options
     from workbench.extract.formats import Counts, schema_of
 
     output = Output(as_json)
+    check_options(match_mode, seed)
     counts = Counts()
-    documents = _data(data, data_root, split, form, counts)[:limit]
+    named = _is_named(data, data_root)
+    documents = _data(data, named, data_root, split, form, counts)[:limit]
     wanted = schema_of(documents) if schema is None else Schema.load(schema)
     shots = _demonstrations(demonstrations, output)
     loaded = _load(engine, model, device, output)
@@ -199,9 +209,8 @@ def evaluate(
         write_documents(out, result.predicted)
     if result.outside:
         output.note(
-            f"{result.outside:,} gold items are of types that the schema does not name: they are left out of every count."
+            f"{result.outside:,} gold items are of types, roles or relation ends that the schema does not ask for: they are left out of every count."
         )
-    named = not Path(data).exists()
     stated = published(data, split) if named and limit is None else ()
     form_ = result.to_json()
     _table(output, form_)
@@ -224,13 +233,21 @@ def evaluate(
     )
 
 
-def _data(data: str, root: Path | None, split: str, form: str | None, counts: Any) -> list[Any]:
+def _is_named(data: str, root: Path | None) -> bool:
+    """Whether annotated texts are named, not given by path. Who says where the sets lie means the set, not a folder of its name."""
+    from workbench.extract.formats.sets import EPISODE, SETS, TYPE_SETS
+
+    known = data in SETS or data in TYPE_SETS or EPISODE.fullmatch(data) is not None
+    return (known and root is not None) or not Path(data).exists()
+
+
+def _data(data: str, named: bool, root: Path | None, split: str, form: str | None, counts: Any) -> list[Any]:
     """Annotated texts by path, or by name below a root."""
     from workbench.extract import ExtractError
     from workbench.extract.formats import read_annotated
     from workbench.extract.formats.sets import load_data
 
-    if Path(data).exists():
+    if not named:
         return list(read_annotated(data, form, counts, split))
     if root is None:
         raise ExtractError(

@@ -2,36 +2,104 @@
 
 Offsets are Unicode code points of the text exactly as given, end exclusive: ``text[start:end]`` in Python is the mention.
 A list that is missing (None) means "not annotated" and is left out of every count; an empty list means "none there".
-Fields that are not known here pass through.
+Fields that are not known here pass through, null or not; what JSON cannot hold of them is turned by `json_form`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workbench.extract.errors import RecordError, first_fault
 
 MAX_LINE = 64 * 2**20  # bytes of one JSON line
+LONG_NUMBER = (
+    "holds a whole number of thousands of digits: shorten it or write it as text"  # Python reads 4,300 of them
+)
 _HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate cannot be written as UTF-8
 Offset = Annotated[int, Field(ge=0)]
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
 class Record(BaseModel):
-    """Base of the parts of a document: immutable; unknown fields pass through."""
+    """Base of the parts of a document: immutable; unknown fields pass through in the form that `json_form` gives them."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    @model_validator(mode="after")
+    def _can_be_written(self) -> Record:
+        """Refuse here what could not be written later: a long run must not end in it."""
+        for name, value in self.__dict__.items():
+            if isinstance(value, str) and not value.isascii() and _HALF.search(value):
+                raise ValueError(f"the {name} holds half a surrogate pair: save it as proper UTF-8")
+        unknown = self.model_extra
+        if unknown:
+            try:
+                written = json.dumps(unknown, ensure_ascii=False, allow_nan=False)
+            except (TypeError, ValueError, RecursionError):
+                try:
+                    unknown.update({name: json_form(value) for name, value in unknown.items()})
+                    written = json.dumps(unknown, ensure_ascii=False)
+                except RecursionError:
+                    raise ValueError("its unknown fields are nested too deeply: leave out the deepest") from None
+            if not written.isascii() and _HALF.search(written):
+                name = next(n for n, v in unknown.items() if _HALF.search(json.dumps([n, v], ensure_ascii=False)))
+                raise ValueError(f"the field {name!r} holds half a surrogate pair: save it as proper UTF-8")
+        return self
+
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, without what is not set."""
-        return self.model_dump(exclude_none=True)
+        """The JSON form, without what is not set; an unknown field that is null stays."""
+        known = {name: _part_to_json(value) for name, value in self.__dict__.items() if value is not None}
+        return {**known, **(self.model_extra or {})}
+
+
+def _part_to_json(value: Any) -> Any:
+    """The JSON form of a known field: a record, several, or a plain value."""
+    if isinstance(value, Record):
+        return value.to_json()
+    return [_part_to_json(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def json_form(value: Any) -> Any:
+    """What JSON can hold of a value out of a table, without loss where there is a way.
+
+    Returns:
+        Dates and times as ISO 8601 text, spans of time as its `PnDTnS`, decimals and UUIDs as text, bytes as base64, NaN and infinity
+        as None; objects and lists part by part.
+
+    Raises:
+        ValueError: another kind of value.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(json_form(key)): json_form(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_form(each) for each in value]
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        sign, length = ("-", -value) if value < timedelta(0) else ("", value)
+        nanoseconds = 1000 * length.microseconds + getattr(length, "nanoseconds", 0)  # the latter of pandas' kind
+        return f"{sign}P{length.days}DT{length.seconds + Decimal(nanoseconds) / 10**9:f}S"
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    if isinstance(value, bytes | bytearray):
+        return b64encode(value).decode("ascii")
+    raise ValueError(f"a value of the kind {type(value).__name__} has no place in JSON: turn it into text")
 
 
 class Span(Record):
@@ -117,8 +185,6 @@ class Document(Record):
 
     @model_validator(mode="after")
     def _offsets_inside(self) -> Document:
-        if not self.text.isascii() and _HALF.search(self.text):
-            raise ValueError("the text holds half a surrogate pair: save it as proper UTF-8")
         length = len(self.text)
         for what, start, end in self.stretches():
             if not start < end <= length:
@@ -183,6 +249,8 @@ def read_documents(path: str | Path) -> Iterator[Document]:
                 raise RecordError(f"{where} is not UTF-8: save the file as UTF-8.") from None
             except (json.JSONDecodeError, RecursionError):
                 raise RecordError(f"{where} is not JSON: write one JSON object on each line.") from None
+            except ValueError:
+                raise RecordError(f"{where} {LONG_NUMBER}.") from None
             if not text:
                 continue
             if not isinstance(value, dict):

@@ -144,6 +144,8 @@ class Schema(Frozen):
             ) from None
         except RecursionError:
             raise SchemaError("The schema is nested too deeply to be one.") from None
+        except ValueError:  # the one kind beside JSONDecodeError: Python does not read such numbers
+            raise SchemaError("The schema holds a whole number of thousands of digits: shorten it.") from None
 
     @classmethod
     def load(cls, path: str | Path) -> Schema:
@@ -233,13 +235,6 @@ class Schema(Frozen):
         """Every name that a result can carry as its type: entities, relations, events; sentiment written out."""
         whole = self.expanded()
         return tuple(dict.fromkeys([*(label.name for label in whole.entities), *whole.relations, *whole.events]))
-
-    def threshold_of(self, label: str, otherwise: float) -> float:
-        """The least score of an entity type: its own, or the run's."""
-        for each in self.entities:
-            if each.name == label and each.threshold is not None:
-                return each.threshold
-        return otherwise
 
     def allows(self, relation: str, head: str, tail: str) -> bool:
         """Whether a relation of this name may stand between entities of these types."""

@@ -11,7 +11,7 @@ from workbench.extract.errors import RecordError
 from workbench.extract.formats import guess, is_uie_folder, read_annotated
 from workbench.extract.formats.files import MAX_FILE, expected, json_lines, opened, whole
 from workbench.extract.formats.files import lines as lines_of
-from workbench.extract.records import Document
+from workbench.extract.records import Document, json_form
 
 OWN = frozenset(Document.model_fields) | {"tokens"}  # names that a column of a table may not take over
 TABLES = (".csv", ".tsv", ".parquet")
@@ -29,7 +29,7 @@ def read_texts(
         form: an annotated form to read the file in (`workbench.extract.formats.FORMATS`); None: by its name.
 
     Raises:
-        RecordError: the file is missing, empty, or not what its name says.
+        RecordError: the file is missing, empty, or not what its name says, or a value of it has no place in JSON (`json_form`).
     """
     path = Path(path)
     if path.is_dir() and form is None and not any(path.glob("*.ann")) and not is_uie_folder(path):
@@ -105,6 +105,11 @@ def _parquet(path: Path, column: str) -> Iterator[Document]:
                 yield _row(path, column, number, row)
     except pyarrow.lib.ArrowException:
         raise RecordError(f"'{path.name}' is no whole Parquet file: get it again.") from None
+    except (ValueError, OverflowError) as fault:  # a date after the year 9999, text that is not UTF-8
+        words = (str(fault) or type(fault).__name__).splitlines()[0][:160].rstrip(".")
+        raise RecordError(
+            f"'{path.name}' holds a value that cannot be read ({words}): turn that column into text."
+        ) from None
 
 
 def _row(path: Path, column: str, number: int, row: dict[str, object]) -> Document:
@@ -114,5 +119,6 @@ def _row(path: Path, column: str, number: int, row: dict[str, object]) -> Docume
             f"'{path.name}' has no column '{column}' (it has {names}): name the one with the texts by --text-column."
         )
     kept = {key: value for key, value in row.items() if key not in OWN and key != column}
-    value = {**kept, "id": str(row.get("id") or number), "text": row[column] or ""}
+    name = json_form(row.get("id"))
+    value = {**kept, "id": str(number if name in (None, "") else name), "text": row[column] or ""}
     return Document.read(value, f"Row {number} of '{path.name}'")

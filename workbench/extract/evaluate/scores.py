@@ -11,10 +11,10 @@ import numpy as np
 
 from workbench.extract.engines import Engine
 from workbench.extract.errors import ExtractError
-from workbench.extract.evaluate.facts import METRICS, SPANS, Count, Metric, compare, facts_of
+from workbench.extract.evaluate.facts import METRICS, SPANS, Count, Metric, check_mode, compare, facts_of
 from workbench.extract.evaluate.mistakes import CATEGORIES, KINDS, Mistake, mistakes_of
 from workbench.extract.extraction import Extraction
-from workbench.extract.records import Document
+from workbench.extract.records import Document, Relation
 from workbench.extract.schema import Schema
 
 RESAMPLES = 1000
@@ -27,7 +27,7 @@ class Score:
 
     Attributes:
         count: right, gold and predicted tuples of all texts.
-        texts: how many texts are annotated for it.
+        texts: how many texts are annotated for it; none where the schema does not ask for it.
         by_type: counts of each type.
         interval: 2.5th and 97.5th percentile of the micro F1 of resampled texts, or None with fewer than two texts.
     """
@@ -38,7 +38,7 @@ class Score:
     interval: tuple[float, float] | None
 
     def to_json(self) -> dict[str, Any]:
-        """Fractions in [0, 1]; null where no text is annotated."""
+        """Fractions in [0, 1]; null where no text is annotated or the schema does not ask."""
         known = self.texts > 0
 
         def leaf(count: Count) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Evaluation:
         scores: (metric, "offset" or "string") -> score.
         mistakes: every error by offset.
         texts: how many texts were compared. seconds: that the engine took, or 0 for stored predictions.
-        mode: match mode. outside: gold items whose type is not in the schema, left out of every count.
+        mode: match mode. outside: gold items that the schema does not ask for (`within`), left out of every count.
         gold, predicted: what was compared.
         resamples, seed: of the intervals.
     """
@@ -102,6 +102,17 @@ class Evaluation:
         }
 
 
+def check_options(mode: str, seed: int) -> None:
+    """Refuse options of a comparison; a run that takes hours asks before it starts.
+
+    Raises:
+        ExtractError: there is no such match mode, or the seed is below 0.
+    """
+    check_mode(mode)
+    if seed < 0:
+        raise ExtractError(f"The seed of the resamples is a whole number from 0 on, and {seed} came: choose another.")
+
+
 def score(
     gold: Sequence[Document],
     predicted: Sequence[Document],
@@ -119,8 +130,9 @@ def score(
         seed: of the drawing.
 
     Raises:
-        ExtractError: the texts differ, or there is no such match mode.
+        ExtractError: the texts differ, there is no such match mode, or the seed is below 0.
     """
+    check_options(mode, seed)
     if len(gold) != len(predicted):
         raise ExtractError(
             f"{len(gold)} gold texts and {len(predicted)} predictions cannot be compared: give as many of each."
@@ -143,7 +155,7 @@ def score(
             for row in rows:
                 for name, count in row.items():
                     totals[name] = totals.get(name, Count()) + count
-            micro = np.array([list(sum(row.values(), Count())) for row in rows], dtype=np.float64).reshape(-1, 3)
+            micro = np.array([list(sum(row.values(), Count())) for row in rows], dtype=np.float64).reshape(-1, 4)
             interval = None if weights is None or texts < MIN_TEXTS else _interval(weights @ micro)
             scores[metric, spans] = Score(sum(totals.values(), Count()), texts, totals, interval)
     mistakes = tuple(m for n, (a, b) in enumerate(zip(gold, predicted, strict=True)) for m in mistakes_of(n, a, b))
@@ -168,26 +180,50 @@ def _draws(texts: int, resamples: int, seed: int) -> np.ndarray | None:
 
 
 def _interval(sums: np.ndarray) -> tuple[float, float]:
-    """95 % percentile interval of the micro F1 of sums of (right, gold, predicted), [resamples, 3]."""
-    whole = sums[:, 1] + sums[:, 2]
-    f1 = np.where(whole > 0, 2 * sums[:, 0] / np.maximum(whole, 1), 0.0)
+    """95 % percentile interval of the micro F1 (`Count.f1`) of sums of (right, gold, predicted, again), [resamples, 4]."""
+    right, gold, predicted, again = sums.T
+    found = right - again
+    below = right * gold + found * predicted
+    f1 = np.where(below > 0, 2 * right * found / np.maximum(below, 1), 0.0)
     low, high = np.percentile(f1, [2.5, 97.5])
     return float(low), float(high)
 
 
 def within(document: Document, schema: Schema) -> tuple[Document, int]:
-    """A document without the items whose type the schema does not name, and how many those were."""
+    """What a schema asks for of a document, and how many items that leaves out.
+
+    Left out are items of types that the schema does not name, arguments of other roles, and relations with an end whose type its rule
+    does not take or no entity type declares: nothing that is asked can be such an end. An end without a type is taken anywhere. An
+    event of another type is one item, with its arguments.
+
+    Returns:
+        The document, a part that the schema does not ask for being None, "not annotated"; and the number of items left out.
+    """
     whole = schema.expanded()
     types = {label.name for label in whole.entities}
+
+    def stands(relation: Relation) -> bool:
+        rule = whole.relations.get(relation.type)
+        return rule is not None and all(
+            not end.type or end.type in (taken or types)
+            for end, taken in ((relation.head, rule.head), (relation.tail, rule.tail))
+        )
+
+    entities = tuple(span for span in document.entities or () if span.type in types)
+    relations = tuple(relation for relation in document.relations or () if stands(relation))
+    named = [event for event in document.events or () if event.type in whole.events]
+    events = tuple(
+        event.model_copy(update={"arguments": tuple(a for a in event.arguments if a.role in whole.events[event.type])})
+        for event in named
+    )
     kept = {
-        "entities": None if document.entities is None else tuple(s for s in document.entities if s.type in types),
-        "relations": None
-        if document.relations is None
-        else tuple(r for r in document.relations if r.type in whole.relations),
-        "events": None if document.events is None else tuple(e for e in document.events if e.type in whole.events),
+        "entities": entities if whole.entities and document.entities is not None else None,
+        "relations": relations if whole.relations and document.relations is not None else None,
+        "events": events if whole.events and document.events is not None else None,
     }
     before = sum(len(part or ()) for part in (document.entities, document.relations, document.events))
-    return document.model_copy(update=kept), before - sum(len(part or ()) for part in kept.values())
+    roles = sum(len(a.arguments) - len(b.arguments) for a, b in zip(named, events, strict=True))
+    return document.model_copy(update=kept), before - len(entities) - len(relations) - len(events) + roles
 
 
 def evaluate(
@@ -212,8 +248,9 @@ def evaluate(
         progress: called with the number of texts done.
 
     Raises:
-        ExtractError: there are no texts, or none is annotated with a type of the schema.
+        ExtractError: there are no texts, there is no such match mode, or the seed is below 0.
     """
+    check_options(mode, seed)
     if not documents:
         raise ExtractError("There are no texts to evaluate on: the file or split is empty.")
     wanted = [within(document, schema) for document in documents]
@@ -225,4 +262,7 @@ def evaluate(
     gold = [document for document, _ in wanted[: len(found)]]
     predicted = [e.select(threshold, nested, document_id=d.id) for e, d in zip(found, documents, strict=False)]
     result = score(gold, predicted, mode, resamples, seed, seconds)
+    if not any(schema.events.values()):  # triggers alone: a list of events is there, but arguments are not asked for
+        nothing = Score(Count(), 0, {}, None)
+        result = replace(result, scores=result.scores | {(("event", "argument"), spans): nothing for spans in SPANS})
     return replace(result, outside=sum(count for _, count in wanted[: len(found)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8 as BOM
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -35,9 +36,11 @@ def read_annotated(
         split: train, dev or test of a UIE folder; None: every part that is there.
 
     Raises:
-        RecordError: an unknown format, or a file that is not in it.
+        RecordError: an unknown format, a file that is not in it, or an empty one whose form is not named.
     """
     path = Path(path)
+    if form is None and path.is_file() and not _start(path):
+        raise RecordError(f"'{path.name}' is empty: give a file with at least one annotated text.")
     form = form or guess(path)
     if form == "jsonl":
         return read_documents(path)
@@ -84,21 +87,28 @@ def guess(path: Path) -> str:
         return by_name[ending]
     if not path.is_file():
         raise RecordError(f"The file '{path}' does not exist: check the path.")
-    with path.open("rb") as file:
-        start = file.read(2**16)
-    first = start.splitlines()[0] if start.strip() else b""
-    if first.lstrip().startswith(b"[") and ending == ".json":
+    first = (_start(path).splitlines() or [b""])[0]
+    if first.startswith(b"[") and ending == ".json":
         return "spert"
-    if first.lstrip().startswith(b"{"):
+    if first.startswith(b"{") or ending in (".jsonl", ".ndjson"):
         return "uie" if _uie_row(first) else "jsonl"
     return "aste" if b"####" in first else "conll"
+
+
+def _start(path: Path) -> bytes:
+    """The first 64 KB of a file, from the first that is no white space; nothing for a file that holds no more than that."""
+    with path.open("rb") as file:
+        start = file.read(2**16).removeprefix(BOM).lstrip()
+        while not start and (more := file.read(2**16)):
+            start = more.lstrip()
+    return start
 
 
 def _uie_row(line: bytes) -> bool:
     """Whether a JSON line has the keys of UIE; one that is longer than what was read is looked at as it stands."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return b'"tokens"' in line and b'"offset"' in line and b'"start"' not in line
     return isinstance(row, dict) and "tokens" in row and any(key in row for key in UIE_KEYS)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from workbench.extract.errors import RecordError
 from workbench.extract.formats import FORMATS, Counts, read_annotated, schema_of, write_annotated, write_uie
+from workbench.extract.formats.tokens import leave_out
+from workbench.extract.records import Document, Record
 from workbench.module_command import report
 
 
@@ -39,6 +41,8 @@ def rewrite(
     if not documents:
         raise RecordError(f"'{source}' holds no annotated text: give a file with at least one.")
     target.parent.mkdir(parents=True, exist_ok=True)
+    for document in documents:
+        _count_fields(document, to, counts)
     folder = Path(tempfile.mkdtemp(prefix=".formats-", dir=target.parent))
     try:
         made = folder / target.name
@@ -50,6 +54,29 @@ def rewrite(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return len(documents), +counts
+
+
+def _count_fields(document: Document, to: str, counts: Counts) -> None:
+    """Count scores and unknown fields that a form has no place for; JSON lines have one, a DocBin for all but those of entities."""
+    if to == "jsonl":
+        return
+    parts: list[Record] = list(document.entities or ())
+    if to != "spacy":
+        for relation in document.relations or ():
+            parts += [relation, relation.head, relation.tail]
+        for event in document.events or ():
+            parts += [event, event.trigger, *event.arguments]
+        leave_out(
+            counts,
+            f"texts with further fields, which {to} has no place for",
+            bool({*(document.model_extra or ())} - {"tokens"}),
+        )
+    leave_out(
+        counts, f"scores, which {to} has no place for", sum(getattr(part, "score", None) is not None for part in parts)
+    )
+    leave_out(
+        counts, f"items with further fields, which {to} has no place for", sum(bool(part.model_extra) for part in parts)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

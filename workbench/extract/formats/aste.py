@@ -1,6 +1,7 @@
 """Triplets of aspect sentiment: `sentence####[([aspect token indices], [opinion token indices], 'POS')]` a line (ASTE-Data-V2).
 
-A triplet becomes a relation whose type is the polarity, from an `aspect` to an `opinion`.
+A triplet becomes a relation whose type is the polarity, from an `aspect` to an `opinion`. Aspects and opinions without a triplet have
+no place: the entities that are read are those of triplets. Events have none either: they are read as "not annotated".
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from workbench.extract.errors import RecordError
 from workbench.extract.formats.files import expected, lines
-from workbench.extract.formats.tokens import Counts, join, run, tokens_of
+from workbench.extract.formats.tokens import Counts, join, leave_out, run, tokens_of
 from workbench.extract.records import Document, Relation, Span
 from workbench.extract.schema import ASPECT, OPINION
 
@@ -58,11 +59,16 @@ def read_aste(path: str | Path, counts: Counts | None = None) -> Iterator[Docume
 
 
 def write_aste(path: str | Path, documents: Iterable[Document], counts: Counts | None = None) -> None:
-    """Triplets of each document, whose text becomes its tokens joined by spaces: this format has no place for another."""
+    """Triplets of each document, whose text becomes its tokens joined by spaces: this format has no place for another.
+
+    Other relations, entities that are in no triplet and events are left out and counted, as are ends whose type the format says
+    otherwise and parts that are not annotated.
+    """
     counts = Counts() if counts is None else counts
     with Path(path).open("w", encoding="utf-8", newline="\n") as file:
         for document in documents:
             tokens, triplets = tokens_of(document), []
+            said: set[tuple[int, int, str]] = set()
             for relation in document.relations or ():
                 head = tokens.tokens(relation.head.start, relation.head.end)
                 tail = tokens.tokens(relation.tail.start, relation.tail.end)
@@ -70,4 +76,14 @@ def write_aste(path: str | Path, documents: Iterable[Document], counts: Counts |
                     counts["relations that are no sentiment triplet"] += 1
                     continue
                 triplets.append((list(range(*head)), list(range(*tail)), CODE[relation.type]))
+                for end, type_ in ((relation.head, ASPECT), (relation.tail, OPINION)):
+                    leave_out(counts, "ends of triplets whose type became aspect or opinion", end.type != type_)
+                    said.add(end.key)
+            alone = sum(span.key not in said for span in document.entities or ())
+            leave_out(counts, "entities that are in no triplet", alone)
+            leave_out(counts, "events, which ASTE triplets have no place for", len(document.events or ()))
+            if document.relations is None:
+                leave_out(
+                    counts, "texts whose relations are not annotated, which ASTE triplets cannot tell from none there"
+                )
             file.write(f"{' '.join(tokens.words)}####{triplets}\n")

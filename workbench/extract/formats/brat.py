@@ -1,7 +1,10 @@
 """brat standoff: a folder with NAME.txt and NAME.ann.
 
 Text-bound lines (T) are entities, unless an event names them as its trigger; R are relations, E events. A discontinuous mention ("0
-5;8 12") is left out with everything that hangs on it, and counted. Attributes, notes and normalisations are passed over.
+5;8 12") is left out with everything that hangs on it, and counted. Attributes, notes and normalisations are passed over, but for
+one note that is ours: it marks a mention that was no entity where it came from (`NO_ENTITY`).
+
+A part that is "not annotated" cannot be told from one that is empty: every part is read as annotated.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from pathlib import Path
 
 from workbench.extract.errors import RecordError
 from workbench.extract.formats.files import expected, lines, whole
-from workbench.extract.formats.tokens import Counts
+from workbench.extract.formats.tokens import PARTS, Counts, leave_out
 from workbench.extract.records import Argument, Document, Event, Relation, Span
+
+NO_ENTITY = "only an end of a relation or an argument, no entity"  # a note that brat shows beside the mention
 
 
 def read_brat(folder: str | Path, counts: Counts | None = None) -> Iterator[Document]:
@@ -33,7 +38,7 @@ def read_brat(folder: str | Path, counts: Counts | None = None) -> Iterator[Docu
 
 def _document(file: Path, counts: Counts) -> Document:
     spans: dict[str, Span] = {}
-    relations, events, gone = [], [], set()
+    relations, events, gone, apart = [], [], set(), set()
     for line in lines(file):
         name, _, rest = line.partition("\t")
         if name.startswith("T"):
@@ -50,6 +55,8 @@ def _document(file: Path, counts: Counts) -> Document:
         elif name.startswith("E"):
             parts = [part.partition(":")[::2] for part in rest.split()]
             events.append((name, parts[0][0], parts[0][1], parts[1:]))
+        elif name.startswith("#") and rest.endswith(f"\t{NO_ENTITY}"):
+            apart.add(rest.partition("\t")[0].split(" ")[-1])
     triggers = {trigger for _, _, trigger, _ in events}
     of_event = {name: trigger for name, _, trigger, _ in events}
 
@@ -73,12 +80,15 @@ def _document(file: Path, counts: Counts) -> Document:
             counts["events with a discontinuous trigger"] += 1
             continue
         arguments = []
+        roles = {role for role, _ in parts}
         for role, filler_name in parts:
             filler = found(filler_name)
             if filler is None:
                 counts["arguments that are discontinuous mentions"] += 1
-            else:  # brat numbers repeated roles: Theme, Theme2
-                arguments.append(Argument(role=re.sub(r"(?<=\D)\d+$", "", role), start=filler.start, end=filler.end))
+            else:  # a number without the plain role beside it is part of the name
+                plain = _unnumbered(role)
+                said = plain if plain in roles else role
+                arguments.append(Argument(role=said, start=filler.start, end=filler.end))
         made_events.append(
             Event(
                 type=type_, trigger=Span(start=trigger.start, end=trigger.end, type=type_), arguments=tuple(arguments)
@@ -87,7 +97,7 @@ def _document(file: Path, counts: Counts) -> Document:
     return Document(
         id=file.stem,
         text=whole(file.with_suffix(".txt")),
-        entities=tuple(span for name, span in spans.items() if name not in triggers),
+        entities=tuple(span for name, span in spans.items() if name not in triggers and name not in apart),
         relations=tuple(made_relations),
         events=tuple(made_events),
     )
@@ -96,8 +106,9 @@ def _document(file: Path, counts: Counts) -> Document:
 def write_brat(folder: str | Path, documents: Iterable[Document], counts: Counts | None = None) -> None:
     """A NAME.txt and NAME.ann for every document; characters of an id that a file name cannot hold become "_".
 
-    White space in a type or role, which brat cannot say, becomes "_" and is counted. An argument that is no entity is written as
-    one of the type Argument.
+    So do white space and colons in a type or role. Both are counted, as are numbered roles that brat reads as the plain one beside
+    them, and parts that are not annotated. A filler or an end of a relation that is no entity is written as a mention with the note
+    `NO_ENTITY`, a filler under the type Argument.
 
     Raises:
         RecordError: two ids give the same file name.
@@ -112,8 +123,13 @@ def write_brat(folder: str | Path, documents: Iterable[Document], counts: Counts
         seen.add(stem)
         (folder / f"{stem}.txt").write_text(document.text, encoding="utf-8", newline="")
         (folder / f"{stem}.ann").write_text(annotation(document), encoding="utf-8", newline="\n")
-        if spaced := sum(name != _word(name) for name in _names(document)):
-            counts['types and roles whose white space became "_"'] += spaced
+        leave_out(counts, "ids that a file name cannot hold and that were changed", stem != document.id)
+        changed = sum(name != _word(name) for name in _names(document))
+        leave_out(counts, 'types and roles whose white space or colons became "_"', changed)
+        leave_out(counts, "numbered roles that brat reads as the plain role beside them", _merged(document))
+        for part in PARTS:
+            if getattr(document, part) is None:
+                leave_out(counts, f"texts whose {part} are not annotated, which brat cannot tell from none there")
 
 
 def annotation(document: Document) -> str:
@@ -121,9 +137,12 @@ def annotation(document: Document) -> str:
     out: list[str] = []
     names: dict[tuple[int, int, str], str] = {}
     plain: dict[tuple[int, int], str] = {}
+    mentions = notes = 0
 
     def mention(start: int, end: int, type_: str) -> str:
-        name = f"T{sum(line[0] == 'T' for line in out) + 1}"
+        nonlocal mentions
+        mentions += 1
+        name = f"T{mentions}"
         out.append(f"{name}\t{_word(type_)} {start} {end}\t{' '.join(document.text[start:end].split())}")
         return name
 
@@ -133,14 +152,22 @@ def annotation(document: Document) -> str:
             plain.setdefault((span.start, span.end), names[span.key])
         return names[span.key]
 
+    def end(span: Span) -> str:
+        """A mention that may be no entity."""
+        nonlocal notes
+        if span.key not in names:
+            notes += 1
+            out.append(f"#{notes}\tAnnotatorNotes {entity(span)}\t{NO_ENTITY}")
+        return names[span.key]
+
     for span in document.entities or ():
         entity(span)
     for n, relation in enumerate(document.relations or (), start=1):
-        out.append(f"R{n}\t{_word(relation.type)} Arg1:{entity(relation.head)} Arg2:{entity(relation.tail)}")
+        out.append(f"R{n}\t{_word(relation.type)} Arg1:{end(relation.head)} Arg2:{end(relation.tail)}")
     for n, event in enumerate(document.events or (), start=1):
         parts = [f"{_word(event.type)}:{mention(event.trigger.start, event.trigger.end, event.type)}"]
         for argument in event.arguments:
-            filler = plain.get((argument.start, argument.end)) or entity(
+            filler = plain.get((argument.start, argument.end)) or end(
                 Span(start=argument.start, end=argument.end, type="Argument")
             )
             parts.append(f"{_word(argument.role)}:{filler}")
@@ -149,16 +176,31 @@ def annotation(document: Document) -> str:
 
 
 def _names(document: Document) -> Iterator[str]:
-    """The type or role of every item."""
+    """The type or role of every item, a mention once."""
+    ends = [end for relation in document.relations or () for end in (relation.head, relation.tail)]
+    for _, _, type_ in dict.fromkeys(span.key for span in [*(document.entities or ()), *ends]):
+        yield type_
     for relation in document.relations or ():
         yield relation.type
-    for span in document.entities or ():
-        yield span.type
     for event in document.events or ():
         yield event.type
         yield from (argument.role for argument in event.arguments)
 
 
+def _merged(document: Document) -> int:
+    """How many roles have a number that reading takes away."""
+    found = 0
+    for event in document.events or ():
+        roles = [_word(argument.role) for argument in event.arguments]
+        found += sum(_unnumbered(role) != role and _unnumbered(role) in roles for role in roles)
+    return found
+
+
+def _unnumbered(role: str) -> str:
+    """A role without the number that brat gives one that is repeated: Theme2 is Theme."""
+    return re.sub(r"(?<=\D)\d+$", "", role)
+
+
 def _word(name: str) -> str:
-    """A name as brat can write it: white space becomes "_"."""
-    return re.sub(r"\s+", "_", name)
+    """A name as brat can write it: white space and colons, which end a name there, become "_"; so does no name at all."""
+    return re.sub(r"[\s:]+", "_", name) or "_"

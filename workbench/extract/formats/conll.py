@@ -4,7 +4,8 @@
     read_conll("eng.train", token=0, tags=[3])     or named
 
 Tags may be IOB1, IOB2, BIOES or BILOU. A comment line `# text = …` gives the text that the tokens were made from, `# id = …` or
-`# sent_id = …` the name; without a text the tokens are joined by spaces.
+`# sent_id = …` the name; without a text the tokens are joined by spaces. A comment `# entities = not annotated` is ours: other
+readers see such a sentence as one without entities. Relations and events have no columns: they are read as "not annotated".
 """
 
 from __future__ import annotations
@@ -15,23 +16,24 @@ from pathlib import Path
 
 from workbench.extract.errors import RecordError
 from workbench.extract.formats.files import expected, lines
-from workbench.extract.formats.tokens import Counts, align, join, tokens_of
+from workbench.extract.formats.tokens import Counts, align, join, leave_out, tokens_of
 from workbench.extract.records import Document, Span
 
 TAG = re.compile(r"O|[BIESLU]-\S.*")
-COMMENT = re.compile(r"#\s*(text|id|sent_id)\s*=\s?(.*)", re.DOTALL)
+COMMENT = re.compile(r"#\s*(text|id|sent_id|entities)\s*=\s?(.*)", re.DOTALL)
+UNANNOTATED = "not annotated"
 PROBED = 5000  # lines that are looked at to find the columns
 
 
 def read_conll(path: str | Path, token: int | None = None, tags: Sequence[int] | None = None) -> Iterator[Document]:
-    """Sentences of a column file, entities annotated.
+    """Sentences of a column file, entities annotated where no comment says otherwise.
 
     Args:
         token: column of the token, from 0; None: 0, or 1 where column 0 counts the tokens.
         tags: columns of tags, outermost first; None: those beside the token if that one holds tags, else the last that does.
 
     Raises:
-        RecordError: no column holds tags, or a line is shorter than the columns asked for.
+        RecordError: the file is empty, no column holds tags, or a line is shorter than the columns asked for.
     """
     path = Path(path)
     if token is None or tags is None:
@@ -61,7 +63,7 @@ def read_conll(path: str | Path, token: int | None = None, tags: Sequence[int] |
                 {
                     "id": name,
                     "text": tokens.text,
-                    "entities": tuple(dict.fromkeys(spans)),
+                    "entities": None if comments.get("entities") == UNANNOTATED else tuple(dict.fromkeys(spans)),
                     "tokens": [list(o) for o in tokens.offsets],
                 }
             )
@@ -71,11 +73,16 @@ def write_conll(path: str | Path, documents: Iterable[Document], counts: Counts 
     """Entities as IOB2 columns, as many as the deepest nesting needs, with `# id` and `# text`.
 
     A line break inside a text becomes a space in `# text`, so that offsets stand. An entity that begins or ends in white space
-    cannot be said in tokens: it is left out and counted.
+    cannot be said in tokens, and relations and events have no column: they are left out and counted. Tabs, line breaks and white
+    space at the start of a type become "_", which is counted too. A text without a token is its comments alone.
     """
     counts = Counts() if counts is None else counts
     laid = []
     for document in documents:
+        for part in ("relations", "events"):
+            leave_out(counts, f"{part}, which columns have no place for", len(getattr(document, part) or ()))
+        changed = sum(_tag(span.type) != span.type for span in document.entities or ())
+        leave_out(counts, 'types whose tabs, line breaks or leading white space became "_"', changed)
         tokens = tokens_of(document)
         layers: list[list[str]] = []
         for span in sorted(document.entities or (), key=lambda s: (s.start - s.end, s.start, s.type)):
@@ -88,17 +95,25 @@ def write_conll(path: str | Path, documents: Iterable[Document], counts: Counts 
             if layer is None:
                 layer = ["O"] * len(tokens.offsets)
                 layers.append(layer)
-            layer[first:stop] = [f"B-{span.type}", *[f"I-{span.type}"] * (stop - first - 1)]
+            type_ = _tag(span.type)
+            layer[first:stop] = [f"B-{type_}", *[f"I-{type_}"] * (stop - first - 1)]
         laid.append((document, tokens, layers))
     width = max((len(layers) for _, _, layers in laid), default=0) or 1
     with Path(path).open("w", encoding="utf-8", newline="\n") as file:
         for document, tokens, layers in laid:
             one_line = tokens.text.translate({10: " ", 13: " "})  # as many characters as before
             file.write(f"# id = {' '.join(document.id.split())}\n# text = {one_line}\n")
+            if document.entities is None:
+                file.write(f"# entities = {UNANNOTATED}\n")
             empty = ["O"] * len(tokens.offsets)
             for row in zip(tokens.words, *layers, *[empty] * (width - len(layers)), strict=True):
                 file.write("\t".join(row) + "\n")
             file.write("\n")
+
+
+def _tag(type_: str) -> str:
+    """A type as a cell of a column can hold it."""
+    return re.sub(r"[\t\n\r]+|^\s+", "_", type_) or "_"
 
 
 def spans_of(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
@@ -120,13 +135,14 @@ def columns_of(path: str | Path) -> tuple[int, list[int]]:
     """The token's column and the columns of tags.
 
     Raises:
-        RecordError: no column holds tags.
+        RecordError: the file is empty, or no column holds tags.
     """
     path = Path(path)
     could: set[int] | None = None
-    numbered = True
+    numbered, empty = True, True
     seen = 0
     for _, rows in _sentences(path):
+        empty = False
         for row in rows:
             fits = {n for n, cell in enumerate(row) if n and TAG.fullmatch(cell)}
             could = fits if could is None else could & fits
@@ -134,6 +150,10 @@ def columns_of(path: str | Path) -> tuple[int, list[int]]:
             seen += 1
         if seen > PROBED:
             break
+    if empty:
+        raise RecordError(f"'{path.name}' is empty: expected a token a line with its tag.")
+    if could is None:  # texts without a token
+        return 0, [1]
     if not could:
         raise RecordError(
             f"No column of '{path.name}' holds tags such as B-PER and O: expected a token a line with its tag."
@@ -152,7 +172,7 @@ def _sentences(path: Path) -> Iterator[tuple[dict[str, str], list[list[str]]]]:
     rows: list[list[str]] = []
     for line in lines(path):
         if not line.strip():
-            if rows:
+            if rows or _blank(comments):
                 yield comments, rows
             comments, rows = {"document": str(documents)} if documents else {}, []
             continue
@@ -166,5 +186,10 @@ def _sentences(path: Path) -> Iterator[tuple[dict[str, str], list[list[str]]]]:
             comments["document"] = str(documents)
         elif rows or not line.startswith("# ") or TAG.fullmatch(cells[-1]):
             rows.append(cells)
-    if rows:
+    if rows or _blank(comments):
         yield comments, rows
+
+
+def _blank(comments: dict[str, str]) -> bool:
+    """Whether a sentence without rows is a text without a token."""
+    return "text" in comments and not comments["text"].strip()

@@ -12,7 +12,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from workbench.extract.errors import ExtractError, RecordError, first_fault
-from workbench.extract.records import MAX_LINE
+from workbench.extract.records import LONG_NUMBER, MAX_LINE
 
 MAX_FILE = 2**30  # bytes of a file that is read whole
 MAX_UNPACKED = 4 * 2**30  # bytes that a .gz may unfold to
@@ -62,12 +62,18 @@ def whole(path: Path) -> str:
 
 
 def json_value(path: Path) -> Any:
-    """A JSON file, or JSON lines as a list."""
+    """A JSON file, or JSON lines as a list.
+
+    Raises:
+        RecordError: it is neither.
+    """
     text = whole(path)
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError):
         return list(json_lines(path))
+    except ValueError:
+        raise RecordError(f"'{path.name}' {LONG_NUMBER}.") from None
 
 
 def json_lines(path: Path) -> Iterator[Any]:
@@ -80,6 +86,8 @@ def json_lines(path: Path) -> Iterator[Any]:
                 raise RecordError(
                     f"Line {number} of '{path.name}' is not JSON: expected one JSON object a line."
                 ) from None
+            except ValueError:
+                raise RecordError(f"Line {number} of '{path.name}' {LONG_NUMBER}.") from None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.extract.errors import EngineError, RecordError
+from workbench.extract.formats.files import expected
 from workbench.extract.formats.tokens import Counts, tokens_of
 from workbench.extract.records import Document, Span
 
@@ -48,7 +49,7 @@ def write_spacy(path: str | Path, documents: Iterable[Document], counts: Counts 
         if document.entities is not None:
             doc.spans[GROUP] = spans
             doc.ents = spacy.util.filter_spans(spans)
-        rest = document.model_dump(mode="json", exclude_none=True, exclude={"text", "entities"})
+        rest = {name: value for name, value in document.to_json().items() if name not in ("text", "entities")}
         doc.user_data["document"] = json.dumps(rest, ensure_ascii=False)
         store.add(doc)
     store.to_disk(path)
@@ -72,7 +73,8 @@ def read_spacy(path: str | Path) -> Iterator[Document]:
         ) from None
     for number, doc in enumerate(docs, start=1):
         kept = doc.user_data.get("document")
-        value = json.loads(kept) if isinstance(kept, str) else {"id": f"{path.stem}-{number}"}
+        with expected(path, "a DocBin as it is written here", f"Document {number} of '{path.name}'"):
+            value = dict(json.loads(kept)) if isinstance(kept, str) else {"id": f"{path.stem}-{number}"}
         spans = doc.spans[GROUP] if GROUP in doc.spans else None if isinstance(kept, str) else doc.ents
         if spans is not None:
             value["entities"] = [Span(start=s.start_char, end=s.end_char, type=s.label_) for s in spans]

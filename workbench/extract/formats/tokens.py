@@ -17,6 +17,7 @@ from workbench.extract.records import Document
 
 PIECE = re.compile(r"\w+|[^\w\s]")
 Counts = Counter[str]  # what a reader or writer had to leave out, by reason
+PARTS = ("entities", "relations", "events")
 
 
 class Tokens(NamedTuple):
@@ -49,6 +50,12 @@ class Tokens(NamedTuple):
         if first < stop and self.offsets[first][0] == start and self.offsets[stop - 1][1] == end:
             return first, stop
         return None
+
+
+def leave_out(counts: Counts, reason: str, number: int = 1) -> None:
+    """Count what is left out or changed; a reason that never came up is not named."""
+    if number:
+        counts[reason] += number
 
 
 def join(words: Sequence[str]) -> Tokens:
@@ -115,7 +122,7 @@ def original(tokens: Tokens) -> dict[str, Any] | None:
 def restore(words: Sequence[str], kept: Any) -> Tokens:
     """Tokens with their text, from what `original` kept, if anything fitting."""
     if isinstance(kept, dict) and isinstance(kept.get("text"), str):
-        offsets = _valid(kept.get("offsets"), len(kept["text"]))
+        offsets = _valid(kept.get("offsets"), len(kept["text"])) if words else []
         if offsets is not None and [kept["text"][start:end] for start, end in offsets] == list(words):
             return Tokens(kept["text"], tuple(offsets))
     return join(words)

@@ -171,7 +171,7 @@ class _Reading:
         free = [place for place in every if place not in used]
         if self.mode == "pointed" and spot.place is not None:
             at = self.places.at(spot.span, spot.place)
-            if at is not None and at in free:
+            if at is not None and at not in used:  # also inside a word, where other places are whole words
                 return [at]
         if self.mode == "longer_first":
             apart = [p for p in free if all(p[1] <= q[0] or q[1] <= p[0] for q in taken)]
