@@ -283,7 +283,9 @@ def _show(found: Evaluated) -> None:
         if number:
             st.caption(f"{number:,} {plain(reason)}.")
     if result.outside:
-        st.caption(f"{result.outside:,} gold items are of types, roles or relation ends that the schema does not ask for; no count has them.")
+        st.caption(
+            f"{result.outside:,} gold items are of types, roles or relation ends that the schema does not ask for; no count has them."
+        )
     show_scores(found)
     _downloads(found)
     show_errors(found)

@@ -7,9 +7,9 @@ import argparse
 import pytest
 
 from workbench.capture.errors import WorkbenchError
-from workbench.module_command import count, count_or_none, positive, report, share
+from workbench.module_command import LAST_SEED, count, count_or_none, positive, report, seed, share
 
-READERS = {"count": count, "count_or_none": count_or_none, "share": share, "positive": positive}
+READERS = {"count": count, "count_or_none": count_or_none, "seed": seed, "share": share, "positive": positive}
 
 
 def parsed(reader: str, given: str) -> object:
@@ -20,7 +20,7 @@ def parsed(reader: str, given: str) -> object:
 
 @pytest.mark.parametrize(
     ("reader", "given", "value"),
-    [("count", "1", 1), ("count_or_none", "0", 0), ("share", "0", 0.0), ("share", ".99", 0.99), ("positive", "1e-9", 1e-9)],
+    [("count", "1", 1), ("count_or_none", "0", 0), ("seed", "0", 0), ("seed", str(LAST_SEED), LAST_SEED), ("share", "0", 0.0), ("share", ".99", 0.99), ("positive", "1e-9", 1e-9)],
 )  # fmt: skip
 def test_options_take_their_least(reader: str, given: str, value: float) -> None:
     assert parsed(reader, given) == value
@@ -29,7 +29,7 @@ def test_options_take_their_least(reader: str, given: str, value: float) -> None
 @pytest.mark.parametrize(
     ("reader", "given"),
     [
-        ("count", "0"), ("count", "1.5"), ("count_or_none", "-1"), ("share", "1"), ("share", "-0.1"), ("share", "nan"),
+        ("count", "0"), ("count", "1.5"), ("count_or_none", "-1"), ("seed", "-1"), ("seed", str(LAST_SEED + 1)), ("share", "1"), ("share", "-0.1"), ("share", "nan"),
         ("positive", "0"), ("positive", "inf"), ("positive", "nan"), ("positive", "much"),
     ],
 )  # fmt: skip

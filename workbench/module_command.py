@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from workbench.capture.errors import WorkbenchError
 
+LAST_SEED = 2**32 - 1
+
 
 def count(given: str) -> int:
     """An option that counts, at least 1."""
@@ -24,6 +26,14 @@ def count_or_none(given: str) -> int:
     number = int(given)
     if number < 0:
         raise argparse.ArgumentTypeError(f"a number of at least 0 is needed, not {number}")
+    return number
+
+
+def seed(given: str) -> int:
+    """An option that all chance follows from, a whole number that every generator takes."""
+    number = int(given)
+    if not 0 <= number <= LAST_SEED:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to {LAST_SEED} is needed, not {number}")
     return number
 
 

@@ -9,9 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from workbench.commands.output import JsonOption, Output, quiet_libraries
+from workbench.module_command import LAST_SEED
+
+TRAINED = ("usm", "uie", "metaner", "base")
 
 
 def train(
+    context: typer.Context,
     engine: Annotated[
         str,
         typer.Option(
@@ -117,7 +121,7 @@ def train(
             "--development", min=0, help="Texts of each development part that choose how results are read; 0 for none."
         ),
     ] = 100,
-    seed: Annotated[int, typer.Option("--seed", help="Of everything that chance decides.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LAST_SEED, help="Of everything that chance decides.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train an extraction engine on annotated sets, or go on after a stop or kill with --resume and the same options.
@@ -139,8 +143,13 @@ def train(
     quiet_libraries()
     from workbench.extract.errors import EngineError
 
-    if engine not in ("usm", "uie", "metaner", "base"):
+    if engine not in TRAINED:
         raise EngineError(f"There is no training for the engine '{engine}': choose usm, uie, metaner or base.")
+    _check_options(context, engine)
+    if data and set(data) <= set(hold_out or ()):
+        raise EngineError(
+            f"A run needs a set to learn from, but every one of --data is held out ({', '.join(data)}): name a further --data or leave a --hold-out out."
+        )
     import torch
 
     from workbench.models.device import use_threads
@@ -161,8 +170,9 @@ def train(
         from workbench.extract.usm.train.recipe import Recipe, parse_weights
         from workbench.extract.usm.train.run import run
 
+        sets = tuple(data) if data else Recipe().sets
         recipe = Recipe(
-            sets=tuple(data) if data else Recipe().sets,
+            sets=sets,
             held_out=tuple(hold_out or ()),
             seed=seed,
             batch=batch,
@@ -172,7 +182,7 @@ def train(
             freeze_embeddings=freeze_embeddings,
             bf16=bf16,
             dropout=dropout,
-            weights=parse_weights(weight or ()),
+            weights=parse_weights(weight or (), [name for name in sets if name not in (hold_out or ())]),
         )
         model = run(encoder, data_root, out, recipe, length, development=development, **common)
     else:
@@ -221,3 +231,16 @@ def train(
             )  # fmt: skip
     output.say(f"{model}: the trained model")
     output.result({"out": str(out), "model": str(model)})
+
+
+def _check_options(context: typer.Context, engine: str) -> None:
+    """Refuse options of another engine, whose help begins with its name: they would be passed over in silence."""
+    from workbench.extract.errors import EngineError
+
+    for parameter in context.command.params:
+        of = str(getattr(parameter, "help", None) or "").partition(":")[0]
+        asked = context.get_parameter_source(str(parameter.name))
+        if of in TRAINED and of != engine and asked is not None and asked.name == "COMMANDLINE":
+            raise EngineError(
+                f"{parameter.opts[0]} is an option of the engine {of}, and {engine} is to be trained: leave it out, or choose --engine {of}."
+            )

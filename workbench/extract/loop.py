@@ -18,13 +18,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from workbench.extract.errors import ExtractError
+from workbench.capture.errors import WorkbenchError, reason
+from workbench.extract.errors import EngineError, ExtractError
 from workbench.extract.state import load_state, read_state, unreadable, write_state
 from workbench.models.device import arithmetic
 from workbench.training.processes import Place
 from workbench.training.writer import RunWriter
 
 MODEL = "model"
+FINITE = ("loss", "grad_norm")  # metrics of a step without which no further one means anything
 Step = Callable[
     [int, float], tuple[dict[str, float], int]
 ]  # number from 0, share that lies behind -> metrics, positions
@@ -151,7 +153,8 @@ def run_steps(
         Folder of the exported checkpoint.
 
     Raises:
-        ExtractError: the folder holds another run, or the recipe of the run to resume differs.
+        ExtractError: the folder holds another run, the recipe of the run to resume differs, or the loss or the gradient norm of a step, or a weight
+            that would be saved, is not finite: nothing of that step is saved.
     """
     place = place or Place()
     before = resumable(out, what.recipe, resume)
@@ -177,7 +180,14 @@ def run_steps(
         resume_from=step if resume else None,
     )  # fmt: skip
 
+    kept = step  # at which the state on disk stands; 0: there is none
+
+    def sound() -> bool:
+        return all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
     def keep() -> None:
+        nonlocal kept
+        kept = step
         if place.first:
             values = {"recipe": what.recipe, "start": what.start, "step": step, "seconds": seconds, "tokens": tokens}
             write_state(out, values, model, optimizer)
@@ -190,18 +200,26 @@ def run_steps(
             while (done := length.done(step, seconds)) < 1.0 and step != length.stop_after:
                 begin = time.perf_counter()
                 values, seen = take(step, done)
-                spent, seen = agree(time.perf_counter() - begin, seen, place)
+                finite = all(math.isfinite(values[name]) for name in FINITE if name in values)
+                spent, seen, finite = agree(time.perf_counter() - begin, seen, finite, place)
+                if not finite:
+                    shown = " and ".join(f"{name} {values[name]:.4g}" for name in FINITE if name in values)
+                    raise diverged(out, step + 1, f"gave {shown}", kept)
                 step, seconds, tokens = step + 1, seconds + spent, tokens + seen
                 bar.update(1)
                 if writer is not None:
                     writer.metrics(step, {**values, "tokens": tokens, "tokens_per_second": seen / spent})
-                if time.monotonic() - saved > length.save_minutes * 60:
+                # processes come here at times of their own: what is unsound stops them all in the next step, whose loss is not finite
+                if time.monotonic() - saved > length.save_minutes * 60 and sound():
                     keep()
                     saved = time.monotonic()
+        if not sound():
+            raise diverged(out, step, "left weights that are not finite", kept)
         keep()
     except BaseException as fault:
         if writer is not None:
-            writer.stop(f"The run ended at step {step} by {type(fault).__name__}.", step)
+            said = str(fault) if isinstance(fault, WorkbenchError) else None
+            writer.stop(said or f"The run ended at step {step} by {type(fault).__name__}.", step)
         raise
     model.eval()
     if writer is None:
@@ -211,6 +229,20 @@ def run_steps(
     else:
         writer.stop("The run was told to stop before its end.", step)
     return out / MODEL
+
+
+def diverged(out: Path, step: int, what: str, kept: int) -> ExtractError:
+    """The error of a run whose numbers are no longer finite.
+
+    Args:
+        step: from 1. what: it did. kept: step of the state on disk; 0: there is none.
+    """
+    again = "start again with lower rates (--encoder-rate, --head-rate) and another --out"
+    if kept:
+        again += f", with --encoder as before or with '{out / MODEL}', the model of step {kept}"
+    return ExtractError(
+        f"The training in '{out}' was stopped, because step {step} {what}, where finite numbers were expected, and nothing of it was saved: {again}."
+    )
 
 
 def resumable(out: Path, recipe: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:
@@ -253,6 +285,20 @@ def named_number(given: str) -> tuple[str, float]:
         return name, math.nan
 
 
+def on_device(model: nn.Module, device: str) -> Any:
+    """A model where it is to be trained.
+
+    Raises:
+        EngineError: that device is not here, or the model does not fit on it.
+    """
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as fault:
+        raise EngineError(
+            f"The device '{device}' cannot be used ({reason(fault)}): choose another one, for instance cpu."
+        ) from None
+
+
 # ------------------------------------------------------------------ several processes
 def share_start(model: nn.Module, place: Place) -> None:
     """Give every process the first one's weights: what is new in a model is drawn by chance."""
@@ -273,11 +319,11 @@ def average_gradients(model: nn.Module, place: Place) -> None:
         p.grad = part.view_as(p)
 
 
-def agree(seconds: float, tokens: int, place: Place) -> tuple[float, int]:
-    """Seconds of the slowest process and tokens of all, so that all end at the same step."""
+def agree(seconds: float, tokens: int, finite: bool, place: Place) -> tuple[float, int, bool]:
+    """Seconds of the slowest process, tokens of all, and whether the step of each is finite, so that all end at the same step."""
     if place.world == 1:
-        return seconds, tokens
-    every = torch.zeros((place.world, 2), dtype=torch.float64, device=place.device)
-    every[place.rank] = torch.tensor([seconds, tokens], dtype=torch.float64)
+        return seconds, tokens, finite
+    every = torch.zeros((place.world, 3), dtype=torch.float64, device=place.device)
+    every[place.rank] = torch.tensor([seconds, tokens, finite], dtype=torch.float64)
     torch.distributed.all_reduce(every)
-    return float(every[:, 0].max()), int(every[:, 1].sum())
+    return float(every[:, 0].max()), int(every[:, 1].sum()), bool(every[:, 2].all())

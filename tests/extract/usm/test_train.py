@@ -24,8 +24,8 @@ from workbench.extract.usm.train.mixture import Mixture
 from workbench.extract.usm.train.names import NAMES, allowed_names, banned_names, names_of, normal
 from workbench.extract.usm.train.prompts import Prompter
 from workbench.extract.usm.train.recipe import Recipe
-from workbench.extract.usm.train.run import start_model
 from workbench.extract.usm.train.sources import PLANS, Plan, Source, load_sources, make_source
+from workbench.extract.usm.train.start import start_model
 from workbench.extract.usm.tune import THRESHOLDS, Part, f1_by_threshold, fit, read_every_way
 from workbench.extract.usm.weights import load_model
 

@@ -10,6 +10,7 @@ import torch
 
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
+from workbench.extract.loop import on_device
 from workbench.extract.seq2seq.causal import PromptModel, is_causal
 from workbench.extract.seq2seq.lora import merged
 from workbench.extract.seq2seq.model import CopySeq2Seq
@@ -17,7 +18,7 @@ from workbench.extract.seq2seq.tokens import add_tokens
 from workbench.extract.seq2seq.weights import is_copy_model, load_copy_model, new_copy_model, save_copy_model
 from workbench.extract.usm.config import LINKS
 from workbench.extract.usm.model import UsmModel
-from workbench.extract.usm.weights import CONFIG
+from workbench.extract.usm.train.start import UNLOADABLE, is_usm_model
 from workbench.extract.usm.weights import load_model as load_usm
 from workbench.models.files import find_model
 
@@ -32,18 +33,19 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
         choices: fields of `CopyConfig`, where a decoder is made.
 
     Raises:
-        EngineError: it cannot be loaded.
+        EngineError: it cannot be loaded, or the device is not here.
     """
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     folder = Path(start)
     if is_copy_model(folder):
-        return load_copy_model(folder, device)
-    if (folder / CONFIG).is_file() and '"model_type": "usm"' in (folder / CONFIG).read_text(encoding="utf-8"):
+        copying, tokenizer = load_copy_model(folder)
+        return on_device(copying, device), tokenizer
+    if is_usm_model(folder):
         usm, tokenizer = load_usm(folder)
         made = new_copy_model(usm.encoder, tokenizer, shapes=usm.config.shapes, **choices)
         take_over(made, usm)
-        return made.to(device), tokenizer  # type: ignore[arg-type]
+        return on_device(made, device), tokenizer
     target, gguf = _gguf(start)
     try:
         config = AutoConfig.from_pretrained(target, **gguf)
@@ -53,7 +55,7 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
         stored: dict[str, Any] = {**gguf} or {"use_safetensors": True}
         model: Any = kind.from_pretrained(target, attn_implementation="eager", dtype=torch.float32, **stored)
         model = _plain(model, kind) if gguf else model
-    except (OSError, ValueError, KeyError, ImportError) as fault:
+    except UNLOADABLE as fault:
         raise EngineError(
             f"'{start}' cannot be loaded ({reason(fault)}): name a hub id, a folder with safetensors weights or a .gguf file (extra gguf); `workbench convert` makes them of a pytorch_model.bin."
         ) from None
@@ -66,9 +68,9 @@ def start_model(start: str, device: str = "cpu", **choices: Any) -> tuple[Any, A
             tokenizer.add_special_tokens({"pad_token": "<pad>"})
         if add_tokens(tokenizer) or len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
             model.resize_token_embeddings(max(len(tokenizer), model.config.vocab_size), mean_resizing=False)
-        return (PromptModel(model) if causal else model).to(device), tokenizer
+        return on_device(PromptModel(model) if causal else model, device), tokenizer
     uncased = _ids(tokenizer, "A") == _ids(tokenizer, "a")
-    return new_copy_model(model, tokenizer, shapes=uncased, **choices).to(device), tokenizer  # type: ignore[arg-type]
+    return on_device(new_copy_model(model, tokenizer, shapes=uncased, **choices), device), tokenizer
 
 
 def _gguf(start: str) -> tuple[str, dict[str, str]]:

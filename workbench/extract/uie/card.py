@@ -23,7 +23,7 @@ from workbench.extract.evaluate.stored import Figure, read_stored
 from workbench.extract.licences import RESEARCH, licence_and_part
 from workbench.extract.state import read_state
 from workbench.extract.usm.experiments import table
-from workbench.extract.usm.train.sources import KEPT_BACK, PLANS
+from workbench.extract.usm.train.sources import KEPT_BACK, LEAST_INSIDE, PLANS
 
 MOST_BYTES = 30 * 10**6
 SHIPPED = ("usm-mini",)  # models of ours that a base may start from
@@ -224,7 +224,7 @@ Training parts only, or the part named; {len(sets)} sets, of which {unstated} st
 {table(["set", "licence as stated", "part", "share of samples"], data_rows(sets))}
 
 Texts that stand in a development or test part of {", ".join(k for k, v in KEPT_BACK.items() if "dev" in v)}, or in the test part of
-{", ".join(k for k, v in KEPT_BACK.items() if "dev" not in v)}, were left out wherever they occurred. CASIE is split by the hash of the document's id.
+{", ".join(k for k, v in KEPT_BACK.items() if "dev" not in v)}, were left out wherever they occurred, from {LEAST_INSIDE} letters on within longer texts too. CASIE is split by the hash of the document's id.
 
 ## Limits
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.capture.errors import reason
 from workbench.extract.errors import ExtractError
 from workbench.extract.evaluate import evaluate
 from workbench.extract.formats.sets import load_data
@@ -100,7 +101,7 @@ def trained_and_measured(
         learn, shelf: see `train.run.run`.
 
     Raises:
-        ExtractError: the folder holds a result of other options.
+        ExtractError: the folder holds a result of other options, or a damaged one.
     """
     settings = as_json(
         {
@@ -114,7 +115,7 @@ def trained_and_measured(
     )
     path = folder / RESULT
     if path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_result(path)
         if kept["settings"] != settings:
             raise ExtractError(
                 f"'{folder}' holds a result of other options: give the same ones, or name another --out."
@@ -150,6 +151,23 @@ def trained_and_measured(
     fresh.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     fresh.replace(path)
     return result
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """What a training that ended left.
+
+    Raises:
+        ExtractError: the file is damaged.
+    """
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(kept, dict) or "settings" not in kept:
+            raise ValueError("it is no object with the key settings")
+    except ValueError as fault:
+        raise ExtractError(
+            f"The result in '{path}' cannot be read ({reason(fault)}): remove that file and run again, which measures the trained model anew."
+        ) from None
+    return kept
 
 
 def percent(leaf: dict[str, Any] | None) -> str:

@@ -22,8 +22,9 @@ from workbench.extract.loop import Length
 from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.experiments import figures, percent, table, trained_and_measured
 from workbench.extract.usm.train.recipe import Recipe
+from workbench.extract.usm.train.start import is_usm_model
 from workbench.models.device import use_threads
-from workbench.module_command import count, count_or_none, positive, report, share
+from workbench.module_command import count, count_or_none, positive, report, seed, share
 
 MEASURED = ("entity", "relation")
 
@@ -95,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--development", type=count_or_none, default=300, help="texts of the development part that choose the reading"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--threads", type=count, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
@@ -111,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ExtractError(
                 f"Silver texts bear the names of one set, not of {len(chosen.data)}: give that one by --data."
             )
-        untuned = UsmEngine.load(start, chosen.device) if _is_usm(start) else None
+        untuned = UsmEngine.load(start, chosen.device) if is_usm_model(Path(start)) else None
         for name in chosen.data:
 
             def measure(engine: UsmEngine, name: str = name) -> dict[str, Any]:
@@ -128,11 +129,6 @@ def main(arguments: list[str] | None = None) -> int:
             (chosen.out / "table.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         print(as_table(results))  # noqa: T201 - a command
     return status.code
-
-
-def _is_usm(start: str) -> bool:
-    path = Path(start) / "config.json"
-    return path.is_file() and '"model_type": "usm"' in path.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

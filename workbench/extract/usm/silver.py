@@ -28,7 +28,7 @@ from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.train.sources import PLANS, readable_documents
 from workbench.extract.usm.tune import measured_schema
 from workbench.models.device import use_threads
-from workbench.module_command import count, report
+from workbench.module_command import count, report, seed
 
 TEXTS = ("wikigold", "uner_en_ewt", "re_docred", "fewrel", "wikievents", "rams", "re3d")
 """Sets of news and encyclopedia, whose sentences are read."""
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSONL file of annotated sentences")
     parser.add_argument("--texts", nargs="+", choices=list(PLANS), default=list(TEXTS), metavar="SET", help=f"sets whose sentences are read (default: {', '.join(TEXTS)})")  # fmt: skip
     parser.add_argument("--limit", type=count, default=8000, help="sentences read at most (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--threads", type=count, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)

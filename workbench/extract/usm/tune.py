@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from workbench.extract.errors import ExtractError, SchemaError
 from workbench.extract.extraction import Extraction
-from workbench.extract.formats import schema_of
+from workbench.extract.formats import schema_of, sets
 from workbench.extract.formats.sets import SETS, load_data
 from workbench.extract.records import Document
 from workbench.extract.schema import Schema
@@ -282,5 +282,27 @@ def report(parts: Sequence[Part], reading: Reading) -> Mapping[str, Any]:
 
 
 def with_development(names: Iterable[str]) -> list[str]:
-    """Those of some sets that have a development part which is not learnt from."""
-    return [name for name in names if name in SETS and "dev" in SETS[name].splits and SETS[name].trained != "dev only"]
+    """Those of some sets that have a development part which is not learnt from.
+
+    Raises:
+        ExtractError: there is no such set.
+    """
+    known = sets.names()
+    found = list(names)
+    if unknown := [name for name in found if name not in known]:
+        raise ExtractError(f"There is no data set '{unknown[0]}': choose among {', '.join(known)}.")
+    return [name for name in found if name in SETS and "dev" in SETS[name].splits and SETS[name].trained != "dev only"]
+
+
+def all_with_development(names: Sequence[str]) -> list[str]:
+    """Some sets, each of which has a development part that is not learnt from.
+
+    Raises:
+        ExtractError: one has none, or there is no such set.
+    """
+    found = with_development(names)
+    if without := [name for name in names if name not in found]:
+        raise ExtractError(
+            f"Each set of --data needs a development part that is not learnt from, but '{without[0]}' has none: leave it out."
+        )
+    return found

@@ -31,11 +31,11 @@ from workbench.extract.usm.told_apart import told_apart
 from workbench.extract.usm.train.loop import inventory, types_of_held_out
 from workbench.extract.usm.train.names import allowed_names, banned_names, names_of, normal
 from workbench.extract.usm.train.recipe import Recipe
-from workbench.extract.usm.train.sources import PLANS, Source, load_sources
+from workbench.extract.usm.train.sources import PLANS, Source, check_planned, load_sources
 from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
 from workbench.extract.usm.unseen_types import DESCRIBED
 from workbench.models.device import use_threads
-from workbench.module_command import count, count_or_none, report, share
+from workbench.module_command import count, count_or_none, report, seed, share
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "bionlp13cg": ("entity",),
@@ -61,7 +61,12 @@ BASE, CONTROL, EVERYTHING = "base", "nothing more", "everything"
 
 
 def recipes(base: Recipe) -> dict[str, Recipe]:
-    """The base, and the arms that go on from it, by name."""
+    """The base, and the arms that go on from it, by name.
+
+    Raises:
+        ExtractError: there is no plan for one of the sets.
+    """
+    check_planned(base.sets)
     taught = tuple(name for name in base.sets if name not in PROXIES)
     plain = replace(
         base,
@@ -242,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--arm", nargs="*", choices=arms, default=arms, metavar="ARM", help=f"of: {'; '.join(arms)}")
     parser.add_argument("--data", nargs="*", help="sets to learn from, if not all that may be learnt from")
     parser.add_argument("--batch", type=count, default=16, help="samples a step (default %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="a base, and arms behind it, for each")
+    parser.add_argument("--seeds", type=seed, nargs="*", default=[0], help="a base, and arms behind it, for each")
     parser.add_argument("--documents", type=count, default=3000, help="documents of a set at most")
     parser.add_argument(
         "--dropout", type=share, default=0.0, help="in the encoder while it trains (default %(default)s)"
@@ -278,14 +283,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     results: dict[str, dict[int, Any]] = {}
     with report() as status:
-        for seed in chosen.seeds:
+        for number in chosen.seeds:
             start = chosen.encoder
             if chosen.base_steps:
-                trained(BASE, seed, chosen.encoder, chosen.base_steps, lambda engine: {})
-                start = str(folder_of(chosen.out, BASE, seed) / "model")
+                trained(BASE, number, chosen.encoder, chosen.base_steps, lambda engine: {})
+                start = str(folder_of(chosen.out, BASE, number) / "model")
             for arm in chosen.arm:
-                results.setdefault(arm, {})[seed] = trained(
-                    arm, seed, start, chosen.steps, lambda engine: measure(engine, chosen.data_root, chosen.limit)
+                results.setdefault(arm, {})[number] = trained(
+                    arm, number, start, chosen.steps, lambda engine: measure(engine, chosen.data_root, chosen.limit)
                 )
                 made = as_table(results)
                 (chosen.out / "table.md").write_text(made + "\n", encoding="utf-8")

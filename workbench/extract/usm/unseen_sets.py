@@ -31,7 +31,7 @@ from workbench.extract.usm.train.sources import PLANS, Source, load_sources
 from workbench.extract.usm.tune import Part, fit, measured_schema, read_every_way
 from workbench.extract.usm.unseen import PATTERN_SHARE, names_taught
 from workbench.models.device import use_threads
-from workbench.module_command import count, positive, report, share
+from workbench.module_command import count, positive, report, seed, share
 
 UNSEEN = ("wnut17", "conll04", "scierc", "bionlp13cg", "snips", "inlegalner_dev", "cyner", "tasteset2")
 PROXIES = ("phee", "sofc_exp", "wiesp2022_astro", "re3d")
@@ -169,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--most-weight", type=positive, help="weight of a set in the mixture at most (default: as usm-mini was trained)")  # fmt: skip
     parser.add_argument("--beside", type=share, default=usual.beside, help="chance of another set's labels in a prompt (default %(default)s)")  # fmt: skip
     parser.add_argument("--dropout", type=share, default=0.1, help="in the encoder while it trains (default %(default)s)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--limit", type=count, help="first texts of a test part only")
     parser.add_argument(
         "--development", type=count, default=100, help="texts of each development part that choose how results are read"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from workbench.extract.errors import ExtractError
 from workbench.extract.usm.batch import Batch, Sample, make_batch, stack_targets
 from workbench.extract.usm.links import Gold, targets
 from workbench.extract.usm.train.prompts import Prompter
@@ -38,6 +39,9 @@ class Mixture:
         seed: of everything that chance decides.
         special: numbers of the tokens that open a segment, end the text and pad.
 
+    Raises:
+        ExtractError: no source has a text.
+
     Attributes:
         rank: of this process among several: each draws its own samples.
     """
@@ -48,6 +52,10 @@ class Mixture:
         self, sources: Sequence[Source], prompter: Prompter, size: int, seed: int, special: tuple[int, int, int]
     ) -> None:
         self.sources = [source for source in sources if source.chunks]
+        if not self.sources:
+            raise ExtractError(
+                "A run needs a set to learn from, but none is left: each one named is held out, shares its types' names with one that is, or has no texts; name further sets or hold out fewer."
+            )
         self.prompter, self.size, self.seed, self.special = prompter, size, seed, special
         weights = np.array([source.plan.weight for source in self.sources])
         self._chances = weights / weights.sum()

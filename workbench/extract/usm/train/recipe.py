@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -68,11 +68,14 @@ class Recipe:
         return asdict(self)
 
 
-def parse_weights(given: Iterable[str]) -> tuple[tuple[str, float], ...]:
+def parse_weights(given: Iterable[str], sets: Collection[str] = tuple(PLANS)) -> tuple[tuple[str, float], ...]:
     """Weights written as "conll04=10".
 
+    Args:
+        sets: what the run learns from.
+
     Raises:
-        EngineError: one is none.
+        EngineError: one is none, or of a set that is not learnt from.
     """
     found = []
     for each in given:
@@ -80,6 +83,10 @@ def parse_weights(given: Iterable[str]) -> tuple[tuple[str, float], ...]:
         if name not in PLANS or not 0 < value < float("inf"):
             raise EngineError(
                 f"A weight is given as SET=WEIGHT with a set of docs/data.md and a number above 0, not as '{each}': write for instance conll04=10."
+            )
+        if name not in sets:
+            raise EngineError(
+                f"A weight is given of a set that the run learns from, but '{each}' came and '{name}' is not among {', '.join(sets) or 'its sets'}: name the set by --data too, do not hold it out, or leave the weight out."
             )
         found.append((name, value))
     return tuple(found)

@@ -6,58 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workbench.capture.errors import reason
-from workbench.extract.errors import EngineError
 from workbench.extract.loop import Length
 from workbench.extract.usm.config import UsmConfig
 from workbench.extract.usm.engine import UsmEngine
-from workbench.extract.usm.model import UsmModel, new_model
 from workbench.extract.usm.reading import Reading
 from workbench.extract.usm.train.loop import build_mixture, train
 from workbench.extract.usm.train.recipe import Recipe
+from workbench.extract.usm.train.start import start_model
 from workbench.extract.usm.tune import development_parts, fit, with_development
-from workbench.extract.usm.weights import CONFIG, load_model, save_model
+from workbench.extract.usm.weights import save_model
 from workbench.training.processes import Place, process_group
-
-
-def start_model(encoder: str, device: str, **choices: Any) -> tuple[UsmModel, Any]:
-    """A model to train and its tokenizer.
-
-    Args:
-        encoder: hub id or folder of a transformers encoder, or the folder of a USM model to go on from.
-        choices: of `new_model`.
-
-    Raises:
-        EngineError: it cannot be loaded, or is no encoder for USM.
-    """
-    from transformers import AutoModel, AutoTokenizer
-
-    folder = Path(encoder)
-    if (folder / CONFIG).is_file() and '"model_type": "usm"' in (folder / CONFIG).read_text(encoding="utf-8"):
-        return load_model(folder, device)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(encoder, use_fast=True)
-        base = AutoModel.from_pretrained(encoder, attn_implementation="eager", use_safetensors=True)
-    except (OSError, ValueError, KeyError, ImportError) as fault:
-        raise EngineError(
-            f"The encoder '{encoder}' cannot be loaded ({reason(fault)}): name a hub id or a folder with safetensors weights."
-        ) from None
-    if not tokenizer.is_fast:
-        raise EngineError(
-            f"USM needs a tokenizer that knows offsets, but that of '{encoder}' does not: choose one with a tokenizer.json."
-        )
-    uncased = (
-        bool(getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)) and _lowered(tokenizer) == "a"
-    )
-    return new_model(base.float(), shapes=uncased, **choices).to(device), tokenizer
-
-
-def _lowered(tokenizer: Any) -> str:
-    """What the tokenizer makes of "A": an uncased vocabulary cannot tell it from "a"."""
-    same = (
-        tokenizer("A", add_special_tokens=False)["input_ids"] == tokenizer("a", add_special_tokens=False)["input_ids"]
-    )
-    return "a" if same else "A"
 
 
 def run(

@@ -10,7 +10,7 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -66,7 +66,7 @@ PLANS: dict[str, Plan] = {
     "inlegalner_dev": Plan(0.6, "law"), "biored": Plan(1.2, "bio"), "cyner": Plan(0.7, "cyber"), "mams_absa": Plan(1.2, "reviews"),
     "skillspan": Plan(0.5, "general"),
 }  # fmt: skip
-# Texts of these parts may not be learnt from, whichever set repeats them.
+# Texts of these parts may not be learnt from, whichever set repeats them, also within a longer text (`KeptBack`).
 KEPT_BACK = dict.fromkeys(("wnut17", "ncbi_disease", "bc5cdr", "conll04", "scierc", "casie", "14res", "14lap"), ("dev", "test")) | {
     "anatem": ("test",), "bionlp13cg": ("test",), "bc2gm": ("test",),
 }  # fmt: skip
@@ -128,9 +128,7 @@ def load_sources(
     names = list(names)
     if silver and len(names) != 1:
         raise ExtractError(f"Silver texts go with one set, whose names they bear, not with {len(names)}: name one set.")
-    unknown = [name for name in names if name not in PLANS]
-    if unknown:
-        raise ExtractError(f"There is no training plan for '{unknown[0]}': choose among {', '.join(PLANS)}.")
+    check_planned(names)
     shelf = {} if shelf is None else shelf
     found: list[Source] = []
     stated: list[Source] = []
@@ -156,11 +154,28 @@ def load_sources(
     return found
 
 
-def readable_documents(name: str, root: Path, most: int, seed: int) -> list[Document]:
-    """What may be learnt from of a set, `most` at most, in the order of chance."""
+def check_planned(names: Iterable[str]) -> None:
+    """Raise unless there is a plan for each of these sets.
+
+    Raises:
+        ExtractError: naming the first without one.
+    """
+    if unknown := [name for name in names if name not in PLANS]:
+        raise ExtractError(f"There is no training plan for '{unknown[0]}': choose among {', '.join(PLANS)}.")
+
+
+def readable_documents(name: str, root: Path, most: int, seed: int, counts: Counts | None = None) -> list[Document]:
+    """What may be learnt from of a set, `most` at most, in the order of chance.
+
+    Args:
+        counts: takes what was left out or mended, by reason; `SHOWN` for documents that show a text that is measured on.
+    """
+    counts = Counts() if counts is None else counts
     kept_back = _kept_back(root)
-    documents = [d for split in PLANS[name].splits for d in load_data(name, root, split, Counts())]
-    documents = [d for d in documents if _key(d.text) not in kept_back]
+    found = [d for split in PLANS[name].splits for d in load_data(name, root, split, counts)]
+    documents = [d for d in found if not kept_back.shown(d.text)]
+    if len(documents) < len(found):
+        counts[SHOWN] += len(found) - len(documents)
     random.Random(f"{seed}/{name}").shuffle(documents)
     return documents[:most]
 
@@ -247,24 +262,73 @@ def _cut(text: str, whole: Pieces, first: int, window: int) -> int:
     return at
 
 
-_NO_LETTERS = re.compile(r"[\W_]+")
+_WORD = re.compile(r"[^\W_]+")
+LEAST_ALIKE = 26  # letters from which two texts that are the same are so by no chance
+LEAST_INSIDE = 60  # letters from which a text that stands inside another does so by no chance
+SHOWN = "documents that show a text that is measured on"
 
 
-def _key(text: str) -> str:
-    return _NO_LETTERS.sub("", text.lower())
+class KeptBack:
+    """Texts that no document to learn from may show: as the whole of it or, where they are long, within it, or it within them.
+
+    Letters and digits alone are compared, in lower case: sets cut and join words differently. A text is looked for at the first letters of
+    words only.
+
+    Args:
+        texts: of development and test parts.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        words = [_words(text) for text in texts]
+        keys = {"".join(each): each for each in words}
+        self._whole = frozenset(key for key in keys if len(key) >= LEAST_ALIKE)
+        self._heads: dict[str, list[str]] = {}  # the first letters of long texts -> these texts
+        self._inside: set[int] = set()  # hashes of as many letters from each of their words on
+        for key, each in keys.items():
+            if len(key) >= LEAST_INSIDE:
+                self._heads.setdefault(key[:LEAST_INSIDE], []).append(key)
+                self._inside.update(hash(run) for _, run in _runs(key, each))
+
+    def shown(self, text: str) -> bool:
+        """Whether a text shows one of them."""
+        words = _words(text)
+        key = "".join(words)
+        if key in self._whole:
+            return True
+        if len(key) < LEAST_INSIDE:
+            return False
+        within = hash(key[:LEAST_INSIDE]) in self._inside
+        if within and any(key in each for alike in self._heads.values() for each in alike):
+            return True
+        return any(key.startswith(each, at) for at, run in _runs(key, words) for each in self._heads.get(run, ()))
+
+
+def _words(text: str) -> list[str]:
+    found: list[str] = _WORD.findall(text.lower())
+    return found
+
+
+def _runs(key: str, words: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """`LEAST_INSIDE` letters from the begin of each word on, as long as there are so many, and where they begin."""
+    at = 0
+    for word in words:
+        if at + LEAST_INSIDE > len(key):
+            return
+        yield at, key[at : at + LEAST_INSIDE]
+        at += len(word)
 
 
 @cache
-def _kept_back(root: Path) -> frozenset[str]:
+def _kept_back(root: Path) -> KeptBack:
     """Texts of all development and test parts that are measured on, so that no other set can show them."""
-    found: set[str] = set()
+    found: list[str] = []
     for name, splits in KEPT_BACK.items():
         for split in splits:
             try:
-                found.update(_key(document.text) for document in load_data(name, root, split))
+                found += [document.text for document in load_data(name, root, split)]
             except ExtractError:
                 continue  # a set that is not at hand cannot be measured on either
-    return frozenset(key for key in found if len(key) > 25)
+    return KeptBack(found)
 
 
 def definitions(root: Path) -> dict[str, str]:
