@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pydantic import ValidationError
 
-from workbench.capture.errors import WorkbenchError
+from workbench.capture.errors import WorkbenchError, reason
 
 
 class ExtractError(WorkbenchError):
@@ -21,6 +24,21 @@ class RecordError(ExtractError):
 
 class EngineError(ExtractError):
     """An engine or its weights are not at hand, or cannot do what was asked."""
+
+
+@contextmanager
+def usable(device: str) -> Iterator[None]:
+    """Say in a sentence that a model cannot be put on a device.
+
+    Raises:
+        EngineError: that device is not here, or the model does not fit on it.
+    """
+    try:
+        yield
+    except (RuntimeError, AssertionError) as fault:  # torch raises either
+        raise EngineError(
+            f"The device '{device}' cannot be used ({reason(fault)}): choose another one, for instance cpu."
+        ) from None
 
 
 _WORDS = {

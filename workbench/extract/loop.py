@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from workbench.capture.errors import WorkbenchError, reason
-from workbench.extract.errors import EngineError, ExtractError
+from workbench.capture.errors import WorkbenchError
+from workbench.extract.errors import ExtractError, usable
 from workbench.extract.state import load_state, read_state, unreadable, write_state
 from workbench.models.device import arithmetic
 from workbench.training.processes import Place
@@ -291,12 +291,8 @@ def on_device(model: nn.Module, device: str) -> Any:
     Raises:
         EngineError: that device is not here, or the model does not fit on it.
     """
-    try:
+    with usable(device):
         return model.to(device)
-    except (RuntimeError, AssertionError) as fault:
-        raise EngineError(
-            f"The device '{device}' cannot be used ({reason(fault)}): choose another one, for instance cpu."
-        ) from None
 
 
 # ------------------------------------------------------------------ several processes

@@ -303,6 +303,13 @@ def test_a_curve_is_its_own_inverse() -> None:
     assert Reading.from_json(reading.to_json()) == reading
 
 
+def test_a_threshold_of_0_keeps_every_candidate(engine: UsmEngine) -> None:
+    """It is a threshold that a configuration may state."""
+    engine.reading = Reading.from_json({"mode": "mean", "threshold": 0.0, "curves": {}})
+    found = engine.extract(["Marie in Paris"], {"entities": ["person"]})[0]
+    assert {(s.start, s.end) for s in found.select().entities or ()} >= {(0, 5), (0, 8), (0, 14), (6, 8), (9, 14)}
+
+
 @pytest.mark.parametrize("offset", [-5.0, -0.7, 0.9])
 def test_strict_takes_what_has_its_weakest_link_above_0_whatever_the_curves(engine: UsmEngine, offset: float) -> None:
     """The paper's rule for every kind: curves name probabilities and decide nothing, though 0 means another one for each kind."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from workbench.capture.errors import reason
-from workbench.extract.errors import EngineError
+from workbench.extract.errors import EngineError, usable
 from workbench.extract.extraction import FLOOR, Evidence, Extraction
 from workbench.extract.metaner.constraint import Entries, SourceOnly
 from workbench.extract.metaner.merge import Entry, Hit, Voted, place, read_output, vote, words_of
@@ -101,12 +101,8 @@ class MetaNerEngine:
             raise EngineError("Name the MetaNER model to load: a folder that `workbench train` wrote, or a hub id.")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
+        with usable(device):
             net, tokenizer = load_writer(model, device, "MetaNER")
-        except (RuntimeError, AssertionError) as fault:
-            raise EngineError(
-                f"The device '{device}' cannot be used ({reason(fault)}): choose another one, for instance cpu."
-            ) from None
         if isinstance(net, CopySeq2Seq):
             fused_attention(net)
         folder = Path(model)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from workbench.capture.errors import reason
-from workbench.extract.errors import EngineError
+from workbench.extract.errors import EngineError, usable
 from workbench.extract.extraction import FLOOR, Evidence, Extraction
 from workbench.extract.records import Document, Event, Relation, Span
 from workbench.extract.schema import Schema
@@ -104,12 +103,8 @@ class UieEngine:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         folder = Path(model)
-        try:
+        with usable(device):
             loaded, tokenizer = load_writer(model, device, "UIE", causal=True)
-        except (RuntimeError, AssertionError) as fault:
-            raise EngineError(
-                f"The device '{device}' cannot be used ({reason(fault)}): choose another one, for instance cpu."
-            ) from None
         return cls(loaded, tokenizer, folder.name if folder.is_dir() else model, places, constrained, beams, original)
 
     def passes(self, schema: Schema) -> Passes:

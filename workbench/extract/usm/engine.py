@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from workbench.capture.errors import reason
-from workbench.extract.errors import EngineError
+from workbench.extract.errors import EngineError, usable
 from workbench.extract.extraction import Evidence, Extraction
 from workbench.extract.records import Document, Event, Relation, Span
 from workbench.extract.schema import Schema
@@ -61,12 +61,8 @@ class UsmEngine:
         folder = Path(model)
         if not folder.is_dir():
             folder = _from_hub(model)
-        try:
+        with usable(device):
             loaded, tokenizer = load_model(folder, device, attention)
-        except (RuntimeError, AssertionError) as fault:
-            raise EngineError(
-                f"The device '{device}' cannot be used ({reason(fault)}): choose another one, for instance cpu."
-            ) from None
         return cls(loaded, tokenizer, Path(model).name if Path(model).is_dir() else model, decoding)
 
     def extract(

@@ -114,7 +114,8 @@ def _passes(
         ]  # fmt: skip
         most = max((len(part) for part, _, _ in parts), default=0)
         if not most:
-            _block(plan, item), _window(windows, _spans(item.model_copy(update={"arguments": left})))
+            _block(plan, item)  # both say what is amiss, where it is the event or the text
+            _window(windows, _spans(item.model_copy(update={"arguments": left})))
             raise EngineError(
                 f"The schema's event '{item.type}' has no role '{left[0].role}', so the result cannot be explained by it: give the schema that it was found with."
             )

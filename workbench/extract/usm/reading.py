@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from workbench.extract.extraction import FLOOR
 
 MODES = ("strict", "mean")
+LEAST = 1e-9  # probability of a candidate: below it there is no finite sum of links
 KINDS = ("entity", "relation", "trigger", "argument")
 Floats = NDArray[np.float32]
 
@@ -61,7 +62,7 @@ class Reading:
     @property
     def floor(self) -> float:
         """Least probability of a candidate that is kept: `FLOOR`, or less where results themselves go deeper."""
-        return min(FLOOR, self.threshold, *self.thresholds.values())
+        return max(LEAST, min(FLOOR, self.threshold, *self.thresholds.values()))
 
     def least(self, kind: str) -> float:
         """Summed-up links below which a candidate is not kept."""

@@ -2,8 +2,9 @@
 
     python -m workbench.extract.usm.roundtrip --model usm-mini --data-root data
 
-Each set is read twice: whole texts under the whole schema at once, and in windows and blocks of labels as a model reads them. What does not come back has one of four reasons, which are counted: a border inside a piece of the tokenizer, a stretch across windows, links
-of several spans that also make a span or pair that is not there (B4 of the paper's limits), and an annotation outside the schema.
+Each set is read twice: whole texts under the whole schema at once, and in windows and blocks of labels as a model reads them. What does not
+come back has one of four reasons, which are counted: a border inside a piece of the tokenizer, a stretch across windows, links of several
+spans that also make a span or pair that is not there (B4 of the paper's limits), and an annotation outside the schema.
 """
 
 from __future__ import annotations
