@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from pages.parts.extract_schema import ready
 from pages.parts.faults import in_words
 from pages.parts.frame import follow, framed
 from pages.parts.kept import kept
+from pages.parts.uploads import temporary_folder
 from pages.parts.words import count, plain
 from workbench import session
 from workbench.extract import ExtractError, Schema, SchemaError, engines
@@ -202,13 +202,13 @@ def _start(
     source: str, upload: Any, schema_file: Any, predictions: Any, given: dict[str, Any], which: Which | None, threshold: float | None,
     nested: bool, mode: str, limit: int | None,
 ) -> None:  # fmt: skip
-    folder = Path(tempfile.mkdtemp(prefix="workbench-"))
     gold: Path | None = None
     try:
         schema = None if schema_file is None else Schema.from_bytes(schema_file.name, schema_file.getvalue())
     except SchemaError as fault:
         st.error(in_words(fault))
         return
+    folder = temporary_folder()
     if source == "ours":
         schema, texts = ready()[given["name"]]
         gold = folder / f"{given['name']}.jsonl"

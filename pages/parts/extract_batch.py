@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.parts.extract_job import BatchOrder, BatchResult, Which, run_batch
+from pages.parts.extract_job import BatchOrder, BatchResult, Which, run_batch, tidy
 from pages.parts.extract_view import columns_of_table, rows_for_table
 from pages.parts.faults import in_words
 from pages.parts.frame import follow
+from pages.parts.uploads import temporary_folder
 from pages.parts.words import count, plain, seconds
 from workbench import session
 from workbench.extract import Document, Schema, read_documents
@@ -85,7 +85,10 @@ def _start(
     upload: Any, schema: Schema, which: Which, threshold: float | None, nested: bool, labels: frozenset[str] | None, column: str,
     lines: bool, size: int, demonstrations: tuple[Document, ...],
 ) -> None:  # fmt: skip
-    base = Path(tempfile.mkdtemp(prefix="workbench-"))
+    before: Batch | None = st.session_state.get(f"{_P}batch")
+    if before is not None and _over(before):  # no page shows it any more
+        tidy(before.result.file.parent)
+    base = temporary_folder()
     folder = base / "upload"  # of its own: the file keeps its name, by which faults call it, and is not the result's
     folder.mkdir()
     file = folder / Path(upload.name).name
@@ -101,6 +104,11 @@ def _start(
     st.session_state[f"{_P}batch"] = Batch(order, result, job.id)
     if not job.wait(1.0).finished:
         follow(job.id)
+
+
+def _over(batch: Batch) -> bool:
+    job = session.jobs().get(batch.job)
+    return job is None or job.snapshot().finished
 
 
 def _work(order: BatchOrder, result: BatchResult, task: Task) -> BatchResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import streamlit as st
 from pages.parts.frame import follow
 from pages.parts.generate_job import Shelf, Watching, Wish, is_unified, make, samples, tidy
 from pages.parts.making import MAX_UPLOAD
+from pages.parts.uploads import temporary_folder
 from workbench import session
 
 TASKS = {
@@ -121,7 +121,7 @@ def _start(wish: Wish, upload: Any) -> None:
     from dataclasses import replace
 
     if upload is not None:
-        folder = Path(tempfile.mkdtemp(prefix="workbench-generate-"))
+        folder = temporary_folder()
         path = folder / f"upload{Path(upload.name).suffix.lower()}"
         path.write_bytes(upload.getbuffer())
         wish = replace(wish, file=path, upload=True)

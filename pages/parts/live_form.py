@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pages.parts.live_choices import key, sampling
 from pages.parts.live_examples import OWN, show_examples, show_sample
 from pages.parts.making import WHY_NOT
 from pages.parts.recording_job import can_record
+from pages.parts.uploads import temporary_folder
 from workbench import session
 from workbench.inputs.files import CLIPS, IMAGES, SOUNDS
 from workbench.live.prompt import MAX_CHARACTERS, Prompt
@@ -105,7 +105,7 @@ def _why_not(model: str, uploads: list[list[Any]], busy: bool) -> str | None:
 def _start(model: str, options: LoadOptions, uploads: list[list[Any]], *, paused: bool) -> None:
     from workbench.live_runs import Order
 
-    folder = Path(tempfile.mkdtemp(prefix="workbench-live-"))
+    folder = temporary_folder()
     prompts = []
     for number, ((lane, _), files) in enumerate(zip(LANES, uploads, strict=False)):
         kept = []
