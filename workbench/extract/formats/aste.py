@@ -36,7 +36,7 @@ def read_aste(path: str | Path, counts: Counts | None = None) -> Iterator[Docume
                 f"Line {number} of '{path.name}' has no '####' between sentence and triplets: expected ASTE triplets."
             )
         with expected(path, "a line of ASTE triplets", f"Line {number} of '{path.name}'"):
-            tokens = join(sentence.split(" "))
+            tokens = join(sentence.split(" ") if sentence else ())
             relations = []
             for aspect, opinion, code in ast.literal_eval(written):
                 runs = run(aspect), run(opinion)
@@ -67,7 +67,7 @@ def write_aste(path: str | Path, documents: Iterable[Document], counts: Counts |
     counts = Counts() if counts is None else counts
     with Path(path).open("w", encoding="utf-8", newline="\n") as file:
         for document in documents:
-            tokens, triplets = tokens_of(document), []
+            tokens, triplets = tokens_of(document, solid=True), []
             said: set[tuple[int, int, str]] = set()
             for relation in document.relations or ():
                 head = tokens.tokens(relation.head.start, relation.head.end)
@@ -86,4 +86,6 @@ def write_aste(path: str | Path, documents: Iterable[Document], counts: Counts |
                 leave_out(
                     counts, "texts whose relations are not annotated, which ASTE triplets cannot tell from none there"
                 )
-            file.write(f"{' '.join(tokens.words)}####{triplets}\n")
+            line = f"{' '.join(tokens.words)}####{triplets}\n"
+            # Readers take a byte order mark off the start of a file; a text that has its own is given another.
+            file.write("\ufeff" + line if not file.tell() and line.startswith("\ufeff") else line)

@@ -10,7 +10,7 @@ A part that is "not annotated" cannot be told from one that is empty: every part
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from workbench.extract.errors import RecordError
@@ -38,11 +38,13 @@ def read_brat(folder: str | Path, counts: Counts | None = None) -> Iterator[Docu
 
 def _document(file: Path, counts: Counts) -> Document:
     spans: dict[str, Span] = {}
+    words: dict[str, str] = {}
     relations, events, gone, apart = [], [], set(), set()
     for line in lines(file):
         name, _, rest = line.partition("\t")
         if name.startswith("T"):
-            type_, places = rest.split("\t", 1)[0].split(" ", 1)
+            said, _, words[name] = rest.partition("\t")
+            type_, places = said.split(" ", 1)
             if ";" in places:
                 gone.add(name)
                 counts["discontinuous mentions"] += 1
@@ -94,13 +96,37 @@ def _document(file: Path, counts: Counts) -> Document:
                 type=type_, trigger=Span(start=trigger.start, end=trigger.end, type=type_), arguments=tuple(arguments)
             )
         )
+    text = _text(file.with_suffix(".txt"), [(span, words[name]) for name, span in spans.items()], counts)
     return Document(
         id=file.stem,
-        text=whole(file.with_suffix(".txt")),
+        text=text,
         entities=tuple(span for name, span in spans.items() if name not in triggers and name not in apart),
         relations=tuple(made_relations),
         events=tuple(made_events),
     )
+
+
+def _text(file: Path, mentions: Sequence[tuple[Span, str]], counts: Counts) -> str:
+    """The text that offsets count in: without a byte order mark at its start if the words of the mentions say so, or there are none.
+
+    Mentions whose words are others than those at their place are counted: such a text was changed after it was annotated.
+    """
+
+    def amiss(text: str) -> int:
+        outside = sum(span.end > len(text) for span, _ in mentions)
+        return outside + sum(
+            _one_line(text[span.start : span.end]) != _one_line(words) for span, words in mentions if words
+        )
+
+    text = whole(file, marked=True)
+    bare = text.removeprefix("\ufeff")
+    text = min((text, bare), key=amiss) if mentions else bare
+    leave_out(counts, "mentions whose words are not those of the text at their place", amiss(text))
+    return text
+
+
+def _one_line(words: str) -> str:
+    return " ".join(words.split())
 
 
 def write_brat(folder: str | Path, documents: Iterable[Document], counts: Counts | None = None) -> None:
@@ -143,7 +169,7 @@ def annotation(document: Document) -> str:
         nonlocal mentions
         mentions += 1
         name = f"T{mentions}"
-        out.append(f"{name}\t{_word(type_)} {start} {end}\t{' '.join(document.text[start:end].split())}")
+        out.append(f"{name}\t{_word(type_)} {start} {end}\t{_one_line(document.text[start:end])}")
         return name
 
     def entity(span: Span) -> str:

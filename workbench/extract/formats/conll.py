@@ -74,7 +74,7 @@ def write_conll(path: str | Path, documents: Iterable[Document], counts: Counts 
 
     A line break inside a text becomes a space in `# text`, so that offsets stand. An entity that begins or ends in white space
     cannot be said in tokens, and relations and events have no column: they are left out and counted. Tabs, line breaks and white
-    space at the start of a type become "_", which is counted too. A text without a token is its comments alone.
+    space at the start of a type become "_", which is counted too. Stored tokens are cut at white space inside them. A text without a token is its comments alone.
     """
     counts = Counts() if counts is None else counts
     laid = []
@@ -83,7 +83,7 @@ def write_conll(path: str | Path, documents: Iterable[Document], counts: Counts 
             leave_out(counts, f"{part}, which columns have no place for", len(getattr(document, part) or ()))
         changed = sum(_tag(span.type) != span.type for span in document.entities or ())
         leave_out(counts, 'types whose tabs, line breaks or leading white space became "_"', changed)
-        tokens = tokens_of(document)
+        tokens = tokens_of(document, solid=True)
         layers: list[list[str]] = []
         for span in sorted(document.entities or (), key=lambda s: (s.start - s.end, s.start, s.type)):
             place = tokens.tokens(span.start, span.end)

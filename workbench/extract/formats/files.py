@@ -19,20 +19,24 @@ MAX_UNPACKED = 4 * 2**30  # bytes that a .gz may unfold to
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[str]]:
+def opened(path: Path, *, marked: bool = False) -> Iterator[IO[str]]:
     """A text file, gzip or plain, without translation of line ends.
+
+    Args:
+        marked: leave a byte order mark at its start where it is.
 
     Raises:
         RecordError: it is missing, not UTF-8, no gzip file, or damaged.
     """
     if not path.is_file():
         raise RecordError(f"The file '{path}' does not exist: check the path.")
+    encoding = "utf-8" if marked else "utf-8-sig"
     try:
         if path.suffix == ".gz":
-            with gzip.open(path, "rt", encoding="utf-8", newline="") as packed:
+            with gzip.open(path, "rt", encoding=encoding, newline="") as packed:
                 yield packed
         else:
-            with path.open(encoding="utf-8-sig", newline="") as plain:
+            with path.open(encoding=encoding, newline="") as plain:
                 yield plain
     except UnicodeDecodeError:
         raise RecordError(f"'{path.name}' is not UTF-8 text: save it as UTF-8.") from None
@@ -53,11 +57,11 @@ def lines(path: Path) -> Iterator[str]:
             yield line.rstrip("\n").removesuffix("\r")
 
 
-def whole(path: Path) -> str:
-    """All text of a file, line ends untouched."""
+def whole(path: Path, *, marked: bool = False) -> str:
+    """All text of a file, line ends untouched, a byte order mark at its start only if asked for."""
     if path.is_file() and path.stat().st_size > MAX_FILE:
         raise RecordError(f"'{path.name}' has more than {MAX_FILE // 2**30} GB: split it.")
-    with opened(path) as file:
+    with opened(path, marked=marked) as file:
         return file.read()
 
 

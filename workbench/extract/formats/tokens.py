@@ -1,7 +1,7 @@
 """Between tokens and characters: texts made of tokens, tokens made of texts, and spans in either.
 
-A document that came from tokens keeps their offsets in the field `tokens` ([[start, end], …]). One without gets tokens that are cut
-at every border of its spans, so that no span falls inside a token.
+A document that came from tokens keeps their offsets in the field `tokens` ([[start, end], …]). One without gets words and signs as
+tokens, as does what stored tokens leave out. All are cut at every border of its spans, so that no span falls inside a token.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from workbench.extract.records import Document
 
 PIECE = re.compile(r"\w+|[^\w\s]")
+SOLID = re.compile(r"\S+")
 Counts = Counter[str]  # what a reader or writer had to leave out, by reason
 PARTS = ("entities", "relations", "events")
 
@@ -79,11 +80,21 @@ def align(words: Sequence[str], text: str) -> Tokens:
     return Tokens(text, tuple(offsets)) if not text[at:].strip() else join(words)
 
 
-def tokens_of(document: Document) -> Tokens:
-    """Tokens of a document: those it came with, or words and signs; cut at the borders of its spans in any case."""
+def tokens_of(document: Document, *, solid: bool = False) -> Tokens:
+    """Tokens of a document: those it came with, or words and signs; cut at the borders of its spans in any case.
+
+    Args:
+        solid: cut them at white space too, for a form that tells its tokens by it.
+    """
     stored = (document.model_extra or {}).get("tokens")
     text = document.text
-    pieces = _valid(stored, len(text)) or [(match.start(), match.end()) for match in PIECE.finditer(text)]
+    pieces = _filled(text, _valid(stored, len(text)) or [])
+    if solid:
+        pieces = [
+            (start + part.start(), start + part.end())
+            for start, end in pieces
+            for part in SOLID.finditer(text[start:end])
+        ]
     borders = sorted({at for _, start, end in document.stretches() for at in (start, end)})
     cut: list[tuple[int, int]] = []
     for start, end in pieces:
@@ -91,6 +102,16 @@ def tokens_of(document: Document) -> Tokens:
         edges = [start, *inside, end]
         cut += pairwise(edges)
     return Tokens(text, tuple(cut))
+
+
+def _filled(text: str, pieces: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Pieces of a text with words and signs wherever they leave some out."""
+    filled, at = [], 0
+    for start, end in [*pieces, (len(text), len(text))]:
+        filled += [match.span() for match in PIECE.finditer(text, at, start)]
+        filled.append((start, end))
+        at = end
+    return filled[:-1]
 
 
 def _valid(stored: Any, length: int) -> list[tuple[int, int]] | None:
