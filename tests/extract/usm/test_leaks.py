@@ -10,7 +10,7 @@ import pytest
 from workbench.extract.formats.tokens import Counts
 from workbench.extract.records import Document
 from workbench.extract.usm.train import sources
-from workbench.extract.usm.train.sources import LEAST_INSIDE, SHOWN, KeptBack, readable_documents
+from workbench.extract.usm.train.sources import LEAST_INSIDE, SHOWN, KeptBack, Source, load_sources, readable_documents
 
 SENTENCE = "The effects of exercise on the severity of isoproterenol - induced myocardial infarction ( n = 12 )"
 SHORT = "Plasma levels were lower in group B than in A"
@@ -64,3 +64,7 @@ def test_documents_that_show_a_measured_text_are_left_out_and_counted(
     counts = Counts()
     assert [d.text for d in readable_documents("biored", tmp_path, 9, 0, counts)] == ["Rats were old."]
     assert counts == {SHOWN: 2}
+    said: list[str] = []
+    monkeypatch.setattr(sources, "make_source", lambda name, plan, *_: Source(name, plan, []))
+    load_sources(["biored"], tmp_path, None, 64, progress=said.append)
+    assert said == ["biored", "biored: 2 documents that show a text that is measured on are left out"]

@@ -116,7 +116,7 @@ def load_sources(
         root: folder of the sets.
         tokenizer, window: pieces of a chunk at most.
         most: documents of a set at most, chosen by the seed.
-        progress: called with each set's name.
+        progress: called with each set's name, and once more if documents of it are left out, with how many and why.
         patterns: weight of a further source, types that the texts themselves state (`patterns`); 0: none.
         shelf: keeps what was read for later calls with the same root and tokenizer; reading takes a minute or more.
         swaps: copies of each document with mentions swapped (`swaps`).
@@ -137,7 +137,10 @@ def load_sources(
             progress(name)
         key = (name, window, most, seed, swaps)
         if key not in shelf:
-            documents = readable_documents(name, root, most, seed)
+            counts = Counts()
+            documents = readable_documents(name, root, most, seed, counts)
+            if progress is not None and counts[SHOWN]:
+                progress(f"{name}: {counts[SHOWN]:,} {SHOWN} are left out")
             copies = swapped(documents, swaps, seed) if swaps else []
             shelf[key] = make_source(name, PLANS[name], [*documents, *copies], tokenizer, window)
             if name in OPEN:
