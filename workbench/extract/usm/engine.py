@@ -19,6 +19,7 @@ from workbench.extract.usm.passes import Found, Passes, Window, results
 from workbench.extract.usm.pieces import encode_texts
 from workbench.extract.usm.plan import Block, blocks, windows
 from workbench.extract.usm.reading import MODES, Reading
+from workbench.extract.usm.trim import one_reading
 from workbench.extract.usm.weights import load_model
 
 PASSES_AT_ONCE = 256  # whose link scores are held together: about 65 MB with windows of 128 pieces
@@ -183,7 +184,7 @@ class UsmEngine:
             advised=dict(self.reading.thresholds),
             calibrated=self.reading.calibrated,
             notes=tuple(notes),
-            **results(found, schema, self.reading),
+            **results(one_reading(found, text), schema, self.reading),
         )
 
 

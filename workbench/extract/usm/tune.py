@@ -24,6 +24,7 @@ from workbench.extract.usm.engine import UsmEngine
 from workbench.extract.usm.passes import Found, collect, results
 from workbench.extract.usm.reading import KINDS, MODES, Curve, Reading
 from workbench.extract.usm.roundtrip import found_in
+from workbench.extract.usm.trim import one_reading
 
 # The best F1 lies at a probability of about half of it, so types that are read badly need the low ones.
 THRESHOLDS = (0.05, 0.075, 0.1, 0.125, *(round(0.05 * n, 2) for n in range(3, 17)))
@@ -214,7 +215,9 @@ def _f1(
         kinds = [kind for kind in KINDS if _asked(whole, kind)]
         counts = {(cut, kind): np.zeros(3) for cut in range(len(cuts)) for kind in kinds}
         for document, candidates in zip(part.documents, part.found[reading.mode], strict=True):
-            made = Extraction(text=document.text, wanted=whole, **results(candidates, whole, reading))
+            made = Extraction(
+                text=document.text, wanted=whole, **results(one_reading(candidates, document.text), whole, reading)
+            )
             gold = {kind: _facts(document, kind) for kind in kinds if _annotated(document, kind)}
             for number, (threshold, own) in enumerate(cuts):
                 predicted = made.model_copy(update={"threshold": threshold, "advised": dict(own)}).select()
