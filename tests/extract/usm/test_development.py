@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,3 +76,30 @@ def test_entities_get_the_threshold_that_is_best_beside_those_of_other_kinds() -
     wrong, right, relation = (Curve().probability(each) for each in (-0.6, 1.0, -1.0))
     assert wrong < reading.threshold <= right and reading.thresholds["relation"] <= relation
     assert tune.f1_by_part([part], reading) == {"made entity": 1.0, "made relation": 1.0}
+
+
+def test_no_threshold_lies_below_what_was_looked_at() -> None:
+    """Candidates are kept down to links of -2.94; under a flat curve that is a probability of .32, and .05 was never tried in truth."""
+    flat = {
+        "entity": Curve(0.25, 0.0),
+        "relation": Curve(0.7, -4.6),
+        "trigger": Curve(0.25, 0.0),
+        "argument": Curve(1.0, 0.0),
+    }
+    given = Reading("strict", 0.05, {"strict": flat}, {"relation": 0.45})
+    least = 1 / (1 + math.exp(0.25 * math.log(0.95 / 0.05)))
+    made = tune.as_seen(given)
+    assert made.threshold == pytest.approx(least, abs=1e-4)
+    assert made.thresholds == {
+        "relation": 0.45,
+        "argument": 0.05,
+    }  # an argument at .05 was seen, and no longer is the common threshold
+    high = replace(given, threshold=0.5, thresholds={"trigger": 0.4})
+    assert tune.as_seen(high) == high
+    # What was kept passes the lifted threshold as it passed the low one.
+    text = "Ada met Ben and Cem"
+    spans = [Span(type="person", start=start, end=start + 3) for start in (0, 8, 16)]
+    document = Document(id="one", text=text, entities=spans[:2])
+    found = Found(entities={("person", 0, 3): 5.0, ("person", 8, 11): -2.94, ("person", 16, 19): -2.9})
+    part = tune.Part("made", [document], Schema.of("person"), {"strict": [found]})
+    assert tune.f1_by_part([part], made) == tune.f1_by_part([part], given) == {"made entity": 0.8}

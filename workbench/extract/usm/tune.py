@@ -128,7 +128,20 @@ def fit(parts: Sequence[Part], calibrated: bool = True) -> Reading:
     reading = replace(reading, thresholds=own_thresholds(parts, reading))
     # The common threshold was the best for all kinds together; entities no longer have to share it.
     reading = replace(reading, threshold=_common(parts, reading))
-    return replace(reading, thresholds=own_thresholds(parts, reading))
+    return as_seen(replace(reading, thresholds=own_thresholds(parts, reading)))
+
+
+def as_seen(reading: Reading) -> Reading:
+    """A reading without thresholds below what candidates were kept at when it was chosen (`read_every_way`).
+
+    Such a threshold did there what the least kept one does; on other texts, read under the curves, it would let in what was never seen.
+    """
+    kept = Reading(reading.mode)
+    seen = {kind: round(reading.curve(kind).probability(kept.least(kind)), 4) for kind in KINDS}
+    threshold = max(reading.threshold, seen["entity"])
+    own = {kind: max(reading.thresholds.get(kind, reading.threshold), seen[kind]) for kind in KINDS[1:]}
+    stay = {kind: at for kind, at in own.items() if kind in reading.thresholds or at != threshold}
+    return replace(reading, threshold=threshold, thresholds=stay)
 
 
 def _curves(parts: Sequence[Part], mode: str) -> dict[str, Curve]:
