@@ -192,9 +192,8 @@ def test_a_batch_shows_how_far_it_is_and_keeps_what_was_done(page: Any, tmp_path
     # Any count will do, then a greater one: which of them a page that looks once a second shows is the machine's matter.
     shown = "() => +(/Extracting: ([\\d,]+) of 2,000/.exec(document.querySelector('[data-testid=stMain]').innerText) || [0, '0'])[1].replace(',', '')"
     early = page.wait_for_function(shown).json_value()
-    page.wait_for_function(
-        f"early => ({shown})() > early", arg=early
-    )  # the page itself moves on, not only the list of jobs
+    # The page itself moves on, not only the list of jobs.
+    page.wait_for_function(f"early => ({shown})() > early", arg=early)
     page.locator(".st-key-extract-batch-cancel button").first.click()
     said = main.get_by_text("It was stopped early; what was done is here.", exact=False)
     said.wait_for()

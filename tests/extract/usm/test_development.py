@@ -90,10 +90,8 @@ def test_no_threshold_lies_below_what_was_looked_at() -> None:
     least = 1 / (1 + math.exp(0.25 * math.log(0.95 / 0.05)))
     made = tune.as_seen(given)
     assert made.threshold == pytest.approx(least, abs=1e-4)
-    assert made.thresholds == {
-        "relation": 0.45,
-        "argument": 0.05,
-    }  # an argument at .05 was seen, and no longer is the common threshold
+    # An argument at .05 was seen, and .05 no longer is the common threshold.
+    assert made.thresholds == {"relation": 0.45, "argument": 0.05}
     high = replace(given, threshold=0.5, thresholds={"trigger": 0.4})
     assert tune.as_seen(high) == high
     # What was kept passes the lifted threshold as it passed the low one.

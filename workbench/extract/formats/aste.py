@@ -87,5 +87,6 @@ def write_aste(path: str | Path, documents: Iterable[Document], counts: Counts |
                     counts, "texts whose relations are not annotated, which ASTE triplets cannot tell from none there"
                 )
             line = f"{' '.join(tokens.words)}####{triplets}\n"
-            # Readers take a byte order mark off the start of a file; a text that has its own is given another.
-            file.write("\ufeff" + line if not file.tell() and line.startswith("\ufeff") else line)
+            if line.startswith("\ufeff") and not file.tell():  # readers take one mark off the start of a file
+                file.write("\ufeff")
+            file.write(line)
