@@ -16,6 +16,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.evaluate_view import show_errors, show_figures, show_scores
+from pages.parts.extract_gold import kept_lists
 from pages.parts.extract_job import Evaluated, EvaluationOrder, Which, jsonl_bytes, run_evaluation, tidy
 from pages.parts.extract_schema import ready
 from pages.parts.faults import in_words
@@ -32,7 +33,7 @@ from workbench.extract.formats.sets import names
 from workbench.extract.schema import MAX_BYTES
 
 P = "evaluate."
-SOURCES = {"ours": "Texts of ours", "file": "A file", "set": "A data set on this machine"}
+SOURCES = {"ours": "Texts of ours", "kept": "Kept on Extract", "file": "A file", "set": "A data set on this machine"}
 PREDICTIONS = {"engine": "Run an engine", "file": "A file of predictions"}
 GUESS = "by the file"
 
@@ -109,6 +110,12 @@ def _form() -> None:
             st.caption(
                 "Three texts of ours, annotated by hand: enough to see how the page works, too few to judge an engine."
             )
+        elif source == "kept":
+            gold_kept, _ = kept_lists()
+            st.caption(
+                f"{count(len(gold_kept), 'text')} that you kept as gold on Extract, with the types that they use."
+            )
+            why = "" if gold_kept else "Keep a text as gold on the page Extract first: Correct, then Keep as gold."
         elif source == "file":
             upload = st.file_uploader(
                 "Annotated texts", key=f"{P}gold", type=["jsonl", "json", "conll", "tsv", "txt", "iob2", "spacy"]
@@ -140,7 +147,7 @@ def _form() -> None:
                 max_upload_size=MAX_BYTES // 2**20,
                 help="None: the types that the gold uses.",
             )
-            if source != "ours"
+            if source in ("file", "set")
             else None
         )
         limit = st.number_input("First texts only", min_value=1, value=None, key=f"{P}limit", placeholder="All", step=1)
@@ -156,10 +163,11 @@ def _form() -> None:
         )
         predictions: Any = None
         which: Which | None = None
+        shots: Any = None
         threshold: float | None = None
         nested = True
         if kind == "engine":
-            which, threshold, nested, missing = _engine()
+            which, threshold, nested, shots, missing = _engine()
             why = why or missing
         else:
             predictions = st.file_uploader("Predictions", type=["jsonl"], key=f"{P}predictions", help="Annotated texts in the order of the gold, as Extract writes them.")  # fmt: skip
@@ -173,10 +181,10 @@ def _form() -> None:
         disabled=bool(why),
         help=plain(why, 400) or None,
     ):
-        _start(source, upload, schema_file, predictions, given, which, threshold, nested, mode, limit)
+        _start(source, upload, schema_file, predictions, given, which, threshold, nested, mode, limit, shots)
 
 
-def _engine() -> tuple[Which, float | None, bool, str]:
+def _engine() -> tuple[Which, float | None, bool, Any, str]:
     known = engines()
     start = next((n for n, (_, spec) in enumerate(known.items()) if not spec.missing()), 0)
     name = st.selectbox("Engine", list(known), index=start, key=f"{P}engine", format_func=lambda n: known[n].title)
@@ -187,6 +195,15 @@ def _engine() -> tuple[Which, float | None, bool, str]:
         placeholder=spec.default_model or ("a folder or hub id" if spec.named else "the engine's own"),
         max_chars=500,
     ).strip()
+    device = st.text_input(
+        "Device", key=f"{P}device", max_chars=20, placeholder="auto", help="auto, cpu, cuda, cuda:N or mps."
+    ).strip()
+    shots: Any = None
+    if spec.demonstrations:
+        shots = st.file_uploader(
+            "Demonstrations", type=["jsonl"], key=f"{P}demonstrations",
+            help="Annotated texts to learn from in context, as Extract writes them; none: without examples.",
+        )  # fmt: skip
     own = st.checkbox("Least score as the engine advises", value=True, key=f"{P}advised")
     threshold = None if own else st.slider("Least score", 0.05, 1.0, 0.5, 0.01, key=f"{P}threshold")
     nested = st.toggle(
@@ -195,12 +212,12 @@ def _engine() -> tuple[Which, float | None, bool, str]:
     missing = spec.missing(model)
     if missing:
         st.info(plain(missing, 600), icon=":material/download:")
-    return Which(name, model or None), threshold, nested, missing
+    return Which(name, model or None, device or "auto"), threshold, nested, shots, missing
 
 
 def _start(
     source: str, upload: Any, schema_file: Any, predictions: Any, given: dict[str, Any], which: Which | None, threshold: float | None,
-    nested: bool, mode: str, limit: int | None,
+    nested: bool, mode: str, limit: int | None, shots: Any,
 ) -> None:  # fmt: skip
     gold: Path | None = None
     try:
@@ -213,6 +230,10 @@ def _start(
         schema, texts = ready()[given["name"]]
         gold = folder / f"{given['name']}.jsonl"
         gold.write_bytes(jsonl_bytes(texts))
+    elif source == "kept":
+        gold = folder / "kept.jsonl"
+        gold.write_bytes(jsonl_bytes(kept_lists()[0]))
+        given["name"] = "Kept on Extract"
     elif source == "file":
         own = folder / "gold"  # a folder of its own: the file keeps its name, by which faults call it
         own.mkdir()
@@ -223,9 +244,14 @@ def _start(
     if predictions is not None:
         stored = folder / "predictions.jsonl"
         stored.write_bytes(predictions.getvalue())
+    shown: Path | None = None
+    if shots is not None:
+        (folder / "shots").mkdir()
+        shown = folder / "shots" / Path(shots.name).name
+        shown.write_bytes(shots.getvalue())
     order = EvaluationOrder(
         gold, given["name"], given["root"].strip(), given["split"], given["form"], schema, which, stored, threshold, nested, mode,
-        int(limit) if limit else None, folder,
+        int(limit) if limit else None, folder, shown,
     )  # fmt: skip
     name, job = kept().start(session.jobs(), "Evaluation", partial(run_evaluation, order), partial(tidy, folder))
     st.session_state[f"{P}run"] = name
@@ -258,8 +284,8 @@ def _show_stored(paths: list[Path]) -> None:
     order = EvaluationOrder(None, name, "", "", None, None, None, None, None, True, "normal", len(part.gold))
     found = Evaluated(evaluations[name], order, f"{stored.engine}, {stored.model}", "", {})
     st.caption(f"{plain(name)} ({plain(part.licence)}) · n = {count(len(part.gold), 'text')}")
-    show_scores(found)
-    show_errors(found)
+    show_scores(found, f"stored.{path.stem}.{name}")
+    show_errors(found, f"stored.{path.stem}.{name}")
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -276,8 +302,9 @@ def _show(found: Evaluated) -> None:
     speed = f" · {result.seconds:.1f} s" if result.seconds else ""
     device = f" on {plain(found.device)}" if found.device else ""
     part = f" · the first {order.limit:,} only" if order.limit else ""
+    shots = f" · {count(found.demonstrations, 'demonstration')}" if found.demonstrations else ""
     st.caption(
-        f"{plain(order.name)}{where} · n = {count(result.texts, 'text')}{part} · {plain(found.engine)}{device}{speed} · match mode {result.mode}"
+        f"{plain(order.name)}{where} · n = {count(result.texts, 'text')}{part} · {plain(found.engine)}{device}{shots}{speed} · match mode {result.mode}"
     )
     for reason, number in found.left_out.items():
         if number:
@@ -286,9 +313,12 @@ def _show(found: Evaluated) -> None:
         st.caption(
             f"{result.outside:,} gold items are of types, roles or relation ends that the schema does not ask for; no count has them."
         )
-    show_scores(found)
+    for note in result.notes:
+        st.caption(plain(note, 400))
+    name = str(st.session_state[f"{P}run"])
+    show_scores(found, name)
     _downloads(found)
-    show_errors(found)
+    show_errors(found, name)
 
 
 def _downloads(found: Evaluated) -> None:

@@ -49,7 +49,7 @@ def main() -> None:
         # A tooltip alone is not seen on a touch screen, and "press Extract" is no help while it cannot be pressed.
         why = missing or ("Correct the schema first." if schema is None else "" if text.strip() else NO_TEXT)
         _go(text, schema, which, beside, why)
-        run = _run(text, schema, which, missing, why)
+        run = _run(text, schema, which, beside, missing, why)
     if run is not None:
         show_result(run, middle, right)
     else:
@@ -119,7 +119,7 @@ def _go(text: str, schema: Schema | None, which: Which, beside: Which | None, wh
             follow(job.id)
 
 
-def _run(text: str, schema: Schema | None, which: Which, missing: str, why: str) -> Run | None:
+def _run(text: str, schema: Schema | None, which: Which, beside: Which | None, missing: str, why: str) -> Run | None:
     """The last run of this tab; says how it is going where there is none.
 
     Args:
@@ -133,16 +133,29 @@ def _run(text: str, schema: Schema | None, which: Which, missing: str, why: str)
         if missing:
             st.info(plain(missing, 600), icon=":material/download:")
         others = run.which.engine == which.engine and spec.demonstrations and run.demonstrations != in_use(spec)
-        if others or run.text != text or run.schema != schema:
-            what = "text, schema and demonstrations" if others else "text and schema"
+        changed = [
+            name
+            for name, so in (
+                ("text", run.text != text),
+                ("schema", run.schema != schema),
+                ("demonstrations", others),
+                ("engine", run.which != which),
+                ("second engine", (run.beside.which if run.beside is not None else None) != beside),
+            )
+            if so
+        ]
+        if changed:
+            what = f"{', '.join(changed[:-1])} and {changed[-1]}" if len(changed) > 1 else changed[0]
             then = "" if missing else why or "Press Extract again."  # what is missing stands above
             st.caption(f":material/info: What is below is of the {what} before your last change. {then}")
         return run
     job = session.jobs().get(entry.job) if entry is not None else None
     now = job.snapshot() if job is not None else None
+    asked = (text, schema, which, beside, in_use(engines()[which.engine]))
     if now is not None and not now.finished:
         show_progress(now.id, "text", "The work stops at its next pass; nothing is kept.")
-    elif now is not None and now.error:
+    # What keeps it from being tried again comes first, and a fault of what was asked before is none of what is asked now.
+    elif now is not None and now.error and not (missing or why or st.session_state.get(ASKED) != asked):
         st.error(in_words(now.error, 600))
     elif missing:
         st.info(plain(missing, 600), icon=":material/download:")

@@ -36,8 +36,8 @@ WHY = {
 }
 
 
-def show_scores(found: Evaluated) -> None:
-    """The table of metrics, published figures under it, and the types of one metric."""
+def show_scores(found: Evaluated, of: str) -> None:
+    """The table of metrics, published figures under it, and the types of one metric; `of` as in `show_errors`."""
     result, order = found.evaluation, found.order
     rows = []
     for metric in METRICS:
@@ -73,7 +73,7 @@ def show_scores(found: Evaluated) -> None:
         st.caption("By offset, as their papers state it; models and training data differ, so read it as a yardstick.")
     there = [metric for metric in METRICS if any(row["what"] == SAID[metric] for row in rows)]
     with st.expander("By type", icon=":material/category:"):
-        metric = st.selectbox("Of", there, key=f"{P}by", format_func=SAID.__getitem__)
+        metric = st.selectbox("Of", there, key=f"{P}{of}.by", format_func=SAID.__getitem__)
         by = result.scores[metric, "offset"].by_type
         frame = pd.DataFrame(
             [
@@ -124,8 +124,13 @@ def _shares(frame: pd.DataFrame, key: str) -> None:
     )
 
 
-def show_errors(found: Evaluated) -> None:
-    """Errors of one kind and category, in context, gold above what was found."""
+def show_errors(found: Evaluated, of: str) -> None:
+    """Errors of one kind and category, in context, gold above what was found.
+
+    Args:
+        of: name of the run or part. The boxes are its own: a box that goes on over two runs keeps showing the counts of the first.
+    """
+    key = f"{P}{of}.error"
     result = found.evaluation
     st.subheader("Where it is wrong")
     often = Counter((m.kind, m.category) for m in result.mistakes)
@@ -139,19 +144,22 @@ def show_errors(found: Evaluated) -> None:
     kind = left.selectbox(
         "Errors of",
         kinds,
-        key=f"{P}error.kind",
+        key=f"{key}.kind",
         format_func=lambda k: f"{k.capitalize()} ({sum(often[k, c] for c in CATEGORIES):,})",
     )
     options = [c for c in CATEGORIES if often[kind, c]]
     category = middle.selectbox(
-        "Category", options, key=f"{P}error.category", format_func=lambda c: f"{c.capitalize()} ({often[kind, c]:,})"
+        "Category",
+        options,
+        key=f"{key}.category.{kind}",
+        format_func=lambda c: f"{c.capitalize()} ({often[kind, c]:,})",
     )
     mine = [m for m in result.mistakes if (m.kind, m.category) == (kind, category)]
     types = sorted({_type(m) for m in mine})
-    wanted = right.multiselect("Types", types, key=f"{P}error.types", placeholder="All types")
+    wanted = right.multiselect("Types", types, key=f"{key}.types.{kind}.{category}", placeholder="All types")
     mine = [m for m in mine if not wanted or _type(m) in wanted]
     pages = max(-(-len(mine) // SHOWN), 1)
-    page = int(st.number_input("Page", 1, pages, 1, key=f"{P}error.page.{kind}.{category}")) if pages > 1 else 1
+    page = int(st.number_input("Page", 1, pages, 1, key=f"{key}.page.{kind}.{category}")) if pages > 1 else 1
     st.caption(
         f"{WHY[category]} {count(len(mine), 'error')}, {(page - 1) * SHOWN + 1} to {min(page * SHOWN, len(mine))} shown."
     )

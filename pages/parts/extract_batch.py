@@ -20,7 +20,7 @@ from pages.parts.words import count, plain, seconds
 from workbench import session
 from workbench.extract import Document, Schema, read_documents
 from workbench.extract.marks import COLUMNS, lines_of
-from workbench.jobs import Task
+from workbench.jobs import Cancelled, Task
 
 _P = "extract."
 TYPES = ["csv", "jsonl", "txt", "parquet"]
@@ -78,7 +78,7 @@ def show_batch(
             )
         found: Batch | None = state.get(f"{_P}batch")
         if found is not None:
-            _show(found)
+            _show(found, upload is None or Path(upload.name).name == found.order.file.name)
 
 
 def _start(
@@ -113,20 +113,27 @@ def _over(batch: Batch) -> bool:
 
 def _work(order: BatchOrder, result: BatchResult, task: Task) -> BatchResult:
     try:
-        return run_batch(order, result, task)
+        run_batch(order, result, task)
+        if result.early:
+            task.check()  # so that the list of jobs calls it cancelled
+        return result
+    except Cancelled:
+        raise
     except Exception as fault:
         result.fault = str(fault)  # what was done stays; the list of jobs says what was wrong
         raise
 
 
-def _show(batch: Batch) -> None:
+def _show(batch: Batch, same_file: bool) -> None:
+    """The batch as far as it is; what was wrong with a file is no longer said once another one is chosen."""
     result = batch.result
     job = session.jobs().get(batch.job)
     now = job.snapshot() if job is not None else None
     if now is not None and not now.finished:
         show_progress(batch.job, "batch", "The work stops at its next batch; what was done is kept.")
     elif now is not None and now.error and not result.done:
-        st.error(in_words(now.error, 600))
+        if same_file:
+            st.error(in_words(now.error, 600))
         return
     if not result.done:
         if now is None or now.finished:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
 import pandas as pd
@@ -17,6 +16,7 @@ from pages.parts.faults import in_words
 from pages.parts.words import count, plain
 from workbench.extract import Document, Schema, SchemaError, Span
 from workbench.extract.engines import EngineSpec
+from workbench.extract.marks import places_of
 
 _P = "extract.shots."
 DRAFT, RANGE, FAULT, AT = f"{_P}draft", f"{_P}range", f"{_P}fault", f"{_P}at"
@@ -168,15 +168,6 @@ def _begin() -> None:
 
 def _take_range(start: int, end: int) -> None:
     st.session_state[RANGE] = (start, end)
-
-
-def places_of(text: str, words: str) -> list[tuple[int, int]]:
-    """Every place of some words in a text, not inside a longer word; where there is none, inside one."""
-    wanted = re.escape(words)
-    for pattern in (rf"(?<!\w){wanted}(?!\w)", wanted):
-        if found := [match.span() for match in re.finditer(pattern, text)]:
-            return found
-    return []
 
 
 def _mark(schema: Schema) -> None:

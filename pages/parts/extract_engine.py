@@ -20,7 +20,9 @@ def choose_engine(known: dict[str, EngineSpec]) -> tuple[Which, Which | None, st
     names = list(known)
     if state.get(f"{P}engine") not in names:  # the first one that can run
         state[f"{P}engine"] = next((n for n in names if not known[n].missing()), names[0])
-    with st.expander("Engine", icon=":material/memory:", expanded=bool(known[state[f"{P}engine"]].missing())):
+    # It opens by itself where something has to be named, and stays as it is from then on.
+    state[f"{P}engine.open"] = state.get(f"{P}engine.open") or bool(known[state[f"{P}engine"]].missing())
+    with st.expander("Engine", icon=":material/memory:", expanded=state[f"{P}engine.open"]):
         name = st.selectbox("Engine", names, key=f"{P}engine", format_func=lambda n: known[n].title)
         spec = known[name]
         st.caption(plain(spec.about, 300))

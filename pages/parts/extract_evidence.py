@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from workbench.figures.style import SEQUENTIAL
 
 _P = "extract."
 MOST_LINKS = 200
+MOST_TICKS = 90  # columns of the attention picture whose names all stand under it
 WAIT = 1.5  # seconds in which most evidence is there
 
 
@@ -148,15 +150,35 @@ def _attention(evidence: Evidence) -> None:
     order = [n for n, place in enumerate(found.columns) if place.kind == "label"]
     order += [n for n, place in enumerate(found.columns) if place.kind == "demonstration"]
     order += [n for n, place in enumerate(found.columns) if place.kind == "text"]
-    names = [f"{n + 1}. {_said(found.columns[n])}" for n in order]
-    rows = [f"{n + 1}. {_said(place)}" for n, place in enumerate(found.rows)]
+    own = {(place.start, place.end) for place in found.rows if place.kind == "text" and place.start is not None}
+    names, ticks = [], []
+    for n in order:
+        place = found.columns[n]
+        said = escape(_said(place))
+        names.append(f"{n + 1}. {said}")
+        ticks.append(f"<b>▸ {said}</b>" if place.kind == "text" and (place.start, place.end) in own else said)
+    rows = [f"{n + 1}. {escape(_said(place))}" for n, place in enumerate(found.rows)]
     figure = go.Figure(
         go.Heatmap(
             z=weights[:, order], x=names, y=rows, colorscale=[[n / 9, c] for n, c in enumerate(SEQUENTIAL)], zmin=0, zmax=float(weights.max()) or 1.0,
             colorbar={"title": "attention"}, hovertemplate="%{y} looks at %{x}<br>%{z:.3f}<extra></extra>",
         )
     )  # fmt: skip
-    figure.update_layout(height=190 + 26 * len(rows), margin={"l": 10, "r": 10, "t": 10, "b": 10})
+    figure.update_layout(height=220 + 26 * len(rows), margin={"l": 10, "r": 10, "t": 10, "b": 10})
+    # Every column says what it is while there is room; labels and the result's own tokens always do.
+    many = len(order) > MOST_TICKS
+    at = [
+        n
+        for n, place in enumerate(found.columns[m] for m in order)
+        if not many or place.kind == "label" or ticks[n].startswith("<b>")
+    ]
+    figure.update_xaxes(
+        tickmode="array",
+        tickvals=[names[n] for n in at],
+        ticktext=[ticks[n] for n in at],
+        tickangle=-90,
+        tickfont={"size": 10},
+    )
     figure.update_yaxes(autorange="reversed")
     st.plotly_chart(figure, key=f"{_P}attention", config={"displaylogo": False})
     shown = (
@@ -166,7 +188,7 @@ def _attention(evidence: Evidence) -> None:
     )
     said = "one head" if len(found.heads) == 1 else f"mean of {len(found.heads)} heads"
     st.caption(
-        f"Rows: tokens of the result. Columns: the labels asked in the same pass,{shown} then the text. Layer {found.layer}, {said}; a row sums to 1."
+        f"Rows: tokens of the result. Columns: the labels asked in the same pass, in ‹ ›,{shown} then the text, the result's own tokens with ▸. Layer {found.layer}, {said}; a row sums to 1."
     )
 
 
@@ -197,4 +219,4 @@ def _experts(evidence: Evidence) -> None:
 def _said(place: Place) -> str:
     if place.kind == "demonstration":
         return f"{(place.document or 0) + 1}: {place.piece}"
-    return f"[{place.piece}]" if place.kind == "label" else place.piece
+    return f"‹{place.piece}›" if place.kind == "label" else place.piece

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -12,6 +13,7 @@ from pages.parts.extract_view import columns_of_table, label_colours, rows_for_t
 from pages.parts.faults import in_words
 from pages.parts.words import count, plain
 from workbench.extract import Document, Event, ExtractError, Relation, Schema, Span
+from workbench.extract.marks import places_of
 from workbench.extract.records import Argument
 
 _P = "extract."
@@ -65,12 +67,12 @@ def show_draft(schema: Schema) -> None:
     draft: Document = st.session_state[DRAFT]
     with st.container(border=True, key=f"{_P}correct"):
         st.markdown("**Correct it**")
-        st.caption("Select words in the text, then say what they are.")
+        st.caption("Select words in the text, or type them, then say what they are.")
         show_marked(draft, label_colours(schema), f"{_P}draft.text", on_range=_take_range, height=300)
         if fault := st.session_state.pop(f"{_P}draft.fault", ""):
             st.error(fault)
         _add(draft, schema)
-        _remove(draft)
+        _rows(draft, schema.expanded())
         row = st.container(horizontal=True)
         row.button("Keep as gold", key=f"{_P}keep.gold", icon=":material/verified:", on_click=_keep, args=(GOLD,))
         row.button(
@@ -81,6 +83,7 @@ def show_draft(schema: Schema) -> None:
 
 def _take_range(start: int, end: int) -> None:
     st.session_state[f"{_P}range"] = (start, end)
+    st.session_state[f"{_P}add.words"] = ""
 
 
 def _add(draft: Document, schema: Schema) -> None:
@@ -92,10 +95,23 @@ def _add(draft: Document, schema: Schema) -> None:
         words = draft.text[event.trigger.start : event.trigger.end]
         for role in whole.events.get(event.type, ()):
             kinds[f"{role} of {event.type} “{words}” ({n + 1})"] = (f"argument:{n}", role)
-    if chosen is not None and kinds:
-        left, right = st.columns([3, 1], vertical_alignment="bottom")
-        what = left.selectbox(f"“{plain(draft.text[slice(*chosen)], 60)}” is", list(kinds), key=f"{_P}add.as")
-        right.button("Add", key=f"{_P}add", type="primary", on_click=_put, args=(draft, *kinds[what], *chosen))
+    if kinds:
+        typing, saying, adding = st.columns([3, 3, 1], vertical_alignment="bottom")
+        words = typing.text_input(
+            "Words", key=f"{_P}add.words", max_chars=1000, placeholder="selected, or typed as they stand there",
+            help="Typed words are marked wherever they stand.",
+        ).strip()  # fmt: skip
+        places = places_of(draft.text, words) if words else [chosen] if chosen is not None else []
+        said = words or (draft.text[slice(*chosen)] if chosen is not None else "")
+        what = saying.selectbox(
+            f"“{plain(said, 60)}” is" if places else "What they are", list(kinds), key=f"{_P}add.as"
+        )
+        adding.button(
+            "Add", key=f"{_P}add", type="primary", disabled=not places, on_click=_put, args=(draft, *kinds[what], places),
+            help=None if places else "Select or type words first.",
+        )  # fmt: skip
+        if words and not places:
+            st.caption(f"“{plain(words, 80)}” does not stand in the text: type it exactly as it is written there.")
     if whole.relations and len(draft.entities or ()) > 1:
         _join_row(draft, whole)
 
@@ -148,12 +164,13 @@ def _start(key: str, options: list[int], value: int | None) -> None:
         st.session_state[key] = value
 
 
-def _remove(draft: Document) -> None:
+def _rows(draft: Document, schema: Schema) -> None:
+    """Everything that is marked, a row each: pick rows to remove them, or to give entities another type."""
     frame, picks = rows_for_table(draft)
     if frame.empty:
         return
     # The tools of a table lie over what stands right above it: this line, and not the button Join.
-    st.caption("Pick rows of the table to remove them.")
+    st.caption("Pick rows of the table to remove them, or entities to change their type.")
     event = st.dataframe(
         frame.drop(columns="score"),
         column_config=columns_of_table(),
@@ -164,11 +181,18 @@ def _remove(draft: Document) -> None:
         height=220,
     )
     rows = event.selection.rows
-    st.button(
+    line = st.container(horizontal=True, vertical_alignment="bottom")
+    line.button(
         f"Remove {count(len(rows), 'row')}" if rows else "Remove", key=f"{_P}remove", disabled=not rows, icon=":material/delete:",
         on_click=_drop, args=(draft, [(frame["kind"][n], frame["type"][n], int(frame["at"][n]), picks[n]) for n in rows]),
         help=None if rows else "Pick rows first.",
     )  # fmt: skip
+    types = [label.name for label in schema.entities]
+    if rows and types and all(frame["kind"][n] == "entity" for n in rows):
+        to = line.selectbox("Type", types, key=f"{_P}retype", label_visibility="collapsed", width=200)
+        line.button(
+            "Change type", key=f"{_P}retype.go", icon=":material/label:", on_click=_retype, args=(draft, [picks[n][1] for n in rows], to)
+        )  # fmt: skip
 
 
 def _set(draft: Document, **parts: Any) -> None:
@@ -178,19 +202,35 @@ def _set(draft: Document, **parts: Any) -> None:
         st.session_state[f"{_P}draft.fault"] = in_words(fault)
 
 
-def _put(draft: Document, kind: str, name: str, start: int, end: int) -> None:
+def _put(draft: Document, kind: str, name: str, places: Sequence[tuple[int, int]]) -> None:
+    spans = [Span(start=start, end=end, type=name) for start, end in places]
     if kind == "entity":
-        span = Span(start=start, end=end, type=name)
-        _set(draft, entities=tuple(dict.fromkeys((*(draft.entities or ()), span))))
+        _set(draft, entities=tuple(dict.fromkeys((*(draft.entities or ()), *spans))))
     elif kind == "trigger":
-        _set(draft, events=(*(draft.events or ()), Event(type=name, trigger=Span(start=start, end=end, type=name))))
+        more = (Event(type=name, trigger=span) for span in spans)
+        _set(draft, events=tuple(dict.fromkeys((*(draft.events or ()), *more))))
     else:
         events = list(draft.events or ())
         n = int(kind.partition(":")[2])
-        more = (*events[n].arguments, Argument(role=name, start=start, end=end))
-        events[n] = events[n].model_copy(update={"arguments": tuple(dict.fromkeys(more))})
+        arguments = (*events[n].arguments, *(Argument(role=name, start=s.start, end=s.end) for s in spans))
+        events[n] = events[n].model_copy(update={"arguments": tuple(dict.fromkeys(arguments))})
         _set(draft, events=tuple(events))
-    st.session_state[f"{_P}range"] = None
+    st.session_state[f"{_P}range"], st.session_state[f"{_P}add.words"] = None, ""
+
+
+def _retype(draft: Document, numbers: Sequence[int], name: str) -> None:
+    """Give entities another type; relations keep them as ends."""
+    before = draft.entities or ()
+    changed = {before[n].key: before[n].model_copy(update={"type": name}) for n in numbers}
+
+    def now(span: Span) -> Span:
+        return changed.get(span.key, span)
+
+    parts: dict[str, Any] = {"entities": tuple(dict.fromkeys(map(now, before)))}
+    if draft.relations is not None:
+        ends = (r.model_copy(update={"head": now(r.head), "tail": now(r.tail)}) for r in draft.relations)
+        parts["relations"] = tuple(dict.fromkeys(ends))
+    _set(draft, **parts)
 
 
 def _join(draft: Document, name: str, head: Span, tail: Span) -> None:

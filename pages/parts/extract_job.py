@@ -204,6 +204,7 @@ class EvaluationOrder:
     Attributes:
         gold: file of annotated texts, or None for a named set below `root`.
         predictions: file of annotated texts to score as they are, or None to run `which`.
+        demonstrations: file of annotated texts that it is shown, or None.
     """
 
     gold: Path | None
@@ -219,17 +220,19 @@ class EvaluationOrder:
     mode: str
     limit: int | None
     folder: Path | None = None
+    demonstrations: Path | None = None
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation with what it was of."""
+    """An evaluation with what it was of; `demonstrations` says how many texts the engine was shown."""
 
     evaluation: Evaluation
     order: EvaluationOrder
     engine: str
     device: str
     left_out: dict[str, int]
+    demonstrations: int = 0
 
 
 def run_evaluation(order: EvaluationOrder, task: Task) -> Evaluated:
@@ -243,6 +246,7 @@ def run_evaluation(order: EvaluationOrder, task: Task) -> Evaluated:
             documents = load_data(order.name, order.root, order.split, counts)
         documents = documents[: order.limit]
         schema = order.schema or schema_of(documents)
+        shots = [] if order.demonstrations is None else list(read_annotated(order.demonstrations))
         task.check()
         if order.predictions is not None:
             gold = [within(document, schema) for document in documents]
@@ -254,10 +258,10 @@ def run_evaluation(order: EvaluationOrder, task: Task) -> Evaluated:
             loaded = ENGINES.get(order.which, task)
             engine, device = f"{loaded.name}, {Path(str(loaded.model)).name}", str(loaded.device)
             result = evaluate(
-                loaded, documents, schema, threshold=order.threshold, nested=order.nested, mode=order.mode,
+                loaded, documents, schema, threshold=order.threshold, nested=order.nested, mode=order.mode, demonstrations=shots,
                 progress=lambda done: task.progress(done, len(documents), "Extracting"), stopped=task.cancelled,
             )  # fmt: skip
-    return Evaluated(result, order, engine, device, dict(counts))
+    return Evaluated(result, order, engine, device, dict(counts), len(shots))
 
 
 def tidy(folder: Path | None) -> None:

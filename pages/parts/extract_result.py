@@ -39,7 +39,7 @@ def show_result(run: Run, middle: Any, right: Any) -> None:
             show_marked(other, colour, f"{P}marked.beside")
             for note in run.beside.extraction.notes:
                 st.caption(plain(note, 400))
-        _downloads(run, shown, threshold, nested)
+        _downloads(run, shown, threshold, nested, labels)
     with right:
         show_results(shown, run.extraction, run.schema, colour, P, _pick)
     if picked is not None:
@@ -96,12 +96,12 @@ def _touch() -> None:
 
 def _identity(run: Run, shown: Document) -> str:
     calibrated = "scores calibrated on development data" if run.extraction.calibrated else "scores are not calibrated"
-    parts = [(len(shown.entities or ()), "entity", "entities"), (len(shown.relations or ()), "relation", None), (len(shown.events or ()), "event", None)]  # fmt: skip
-    numbers = ", ".join(count(n, one, many) for n, one, many in parts)
+    parts = [(shown.entities, "entity", "entities"), (shown.relations, "relation", None), (shown.events, "event", None)]
+    numbers = ", ".join(count(len(part), one, many) for part, one, many in parts if part is not None)
     return f"{plain(run.which.engine)} · {plain(run.model)} on {plain(run.device)} · {run.seconds:.2f} s · {numbers} · {calibrated}"
 
 
-def _downloads(run: Run, shown: Document, threshold: float, nested: bool) -> None:
+def _downloads(run: Run, shown: Document, threshold: float, nested: bool, labels: frozenset[str] | None) -> None:
     row = st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"{P}downloads")
     chosen = threshold if st.session_state.get(f"{P}touched") else None
     row.caption(":material/download: Result", width="content")
@@ -109,15 +109,19 @@ def _downloads(run: Run, shown: Document, threshold: float, nested: bool) -> Non
         **shown.to_json(),
         "schema": run.schema.to_json(),
         "engine": run.which.engine,
+        "model": run.model,
+        "device": run.device,
         "threshold": threshold,
         **({"thresholds": run.extraction.leasts(chosen, along=True)} if run.extraction.advised else {}),
         "nested": nested,
+        "types": None if labels is None else sorted(labels),
+        "notes": list(run.extraction.notes),
     }
     makers = {
         "json": ("application/json", lambda: json.dumps(form, ensure_ascii=False, indent=1).encode()),
         "jsonl": ("application/jsonl", lambda: jsonl_bytes([shown])),
         "csv": ("text/csv", lambda: csv_bytes([shown])),
-        "html": ("text/html", lambda: html_bytes(run, shown, threshold)),
+        "html": ("text/html", lambda: html_bytes(run, shown, threshold, nested, labels)),
     }
     for kind, (mime, make) in makers.items():
         row.download_button(
@@ -132,11 +136,17 @@ def _downloads(run: Run, shown: Document, threshold: float, nested: bool) -> Non
     row.button("Correct", key=f"{P}correct.go", icon=":material/edit:", type="tertiary", on_click=begin, args=(shown,))
 
 
-def html_bytes(run: Run, shown: Document, threshold: float) -> bytes:
+def html_bytes(
+    run: Run, shown: Document, threshold: float, nested: bool = True, labels: frozenset[str] | None = None
+) -> bytes:
     """What is shown as one file that stands alone: facts, the marked text, a table of what was found."""
+    own = _of_kinds(run, threshold if st.session_state.get(f"{P}touched") else None)
     facts = [
-        f"Engine {run.which.engine}, {run.model}, on {run.device}. Least score {threshold:.2f}.",
+        f"Engine {run.which.engine}, {run.model}, on {run.device}.",
+        f"Least score {threshold:.2f}{f', {own}' if own else ''}; {'results may overlap' if nested else 'of results that overlap only the best scored'}; "
+        f"{'all types' if labels is None else 'only ' + ', '.join(sorted(labels))}.",
         f"Schema: {run.schema.dumps()}",
+        *run.extraction.notes,
     ]
     lines = list(lines_of(shown))
     # One text: its name says nothing, and columns of a kind that was not found only push the others off the page.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from html import escape
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.words import count, plain
-from workbench.extract import Document, Extraction, Schema
+from workbench.extract import Document, Extraction, Relation, Schema
 from workbench.extract.marks import Units, lines_of, marks_of
 from workbench.figures.interactive_arcs import MOST, Arc, arcs
 from workbench.figures.marked import colour_of, colours, drawn_layers
@@ -129,14 +129,42 @@ def show_results(
     )
     tabs = st.tabs(["Table", "Cards", "Arcs", *(["Sentiment"] if has_sentiment else [])], key=f"{prefix}tabs")
     with tabs[0]:
-        _table(document, prefix, on_pick)
+        if document.entities or document.relations or document.events:
+            _table(document, prefix, on_pick)
+        else:
+            _nothing(extraction, prefix)
     with tabs[1]:
-        _cards(document, colour)
+        if document.entities or document.relations or document.events:
+            _cards(document, colour)
+        else:
+            st.caption("Nothing is chosen, so there is no card.")
     with tabs[2]:
-        _arcs(document, extraction, colour, prefix)
+        _arcs(document, extraction, schema, colour, prefix)
     if has_sentiment:
         with tabs[3]:
             _triplets(document)
+
+
+def _nothing(extraction: Extraction, prefix: str) -> None:
+    """Why the table is empty, and a way to the best of what was kept below the threshold."""
+    scores = [
+        item.score or 0.0 for part in (extraction.entities, extraction.relations, extraction.events) for item in part
+    ]
+    if not scores:
+        st.caption(
+            "Nothing was found, not even a weak candidate: no threshold shows more. Try other types, or other words for them."
+        )
+        return
+    best = max(scores)
+    st.caption(
+        f"Nothing passes what is chosen. {count(len(scores), 'candidate was', 'candidates were')} kept, the best with a score of {best:.2f}."
+    )
+
+    def lower() -> None:
+        state = st.session_state
+        state[f"{prefix}threshold"], state[f"{prefix}touched"], state[f"{prefix}labels"] = extraction.floor, True, []
+
+    st.button("Show them", key=f"{prefix}show.weak", icon=":material/visibility:", on_click=lower)
 
 
 def rows_for_table(document: Document) -> tuple[pd.DataFrame, list[Pick]]:
@@ -181,9 +209,6 @@ def columns_of_table(width: dict[str, int] | None = None) -> dict[str, Any]:
 
 def _table(document: Document, prefix: str, on_pick: Callable[[Pick], None]) -> None:
     frame, picks = rows_for_table(document)
-    if frame.empty:
-        st.caption("Nothing was found at this threshold: lower it, or change the types.")
-        return
     key = f"{prefix}table"
 
     def take() -> None:
@@ -202,13 +227,15 @@ def _table(document: Document, prefix: str, on_pick: Callable[[Pick], None]) -> 
 
 
 def _cards(document: Document, colour: dict[str, str]) -> None:
-    """A card for each event, then for each type of entity with its mentions; the same words are one line with how often."""
+    """A card for each event, for each type of relation, and for each type of entity with its mentions, the same words in one line with how often."""
     out = []
     text = document.text
 
+    def faint(score: float | None) -> str:
+        return "" if score is None else f" <span style='opacity:.7'>{score:.2f}</span>"
+
     def head(name: str, score: float | None = None) -> str:
-        said = "" if score is None else f" <span style='opacity:.7'>{score:.2f}</span>"
-        return f"<div style='font-weight:600;color:{colour_of(name, colour)}'>{escape(name)}{said}</div>"
+        return f"<div style='font-weight:600'>{escape(name)}{faint(score)}</div>"  # its colour is the card's edge
 
     def card(inner: str, name: str) -> str:
         return (
@@ -219,11 +246,16 @@ def _cards(document: Document, colour: dict[str, str]) -> None:
     for event in (document.events or ())[:200]:
         rows = [f"<div><b>{escape(text[event.trigger.start : event.trigger.end])}</b></div>"]
         for a in event.arguments:
-            score = "" if a.score is None else f" <span style='opacity:.7'>{a.score:.2f}</span>"
             rows.append(
-                f"<div><span style='opacity:.7'>{escape(a.role)}:</span> {escape(text[a.start : a.end])}{score}</div>"
+                f"<div><span style='opacity:.7'>{escape(a.role)}:</span> {escape(text[a.start : a.end])}{faint(a.score)}</div>"
             )
         out.append(card(head(event.type, event.score) + "".join(rows), event.type))
+    for type_, related in _by_type(document.relations or ()).items():
+        rows = [
+            f"<div>{escape(text[r.head.start : r.head.end])} → {escape(text[r.tail.start : r.tail.end])}{faint(r.score)}</div>"
+            for r in related[:200]
+        ]
+        out.append(card(head(type_) + "".join(rows), type_))
     by_type: dict[str, list[tuple[str, float | None]]] = {}
     for span in document.entities or ():
         by_type.setdefault(span.type, []).append((text[span.start : span.end], span.score))
@@ -235,17 +267,20 @@ def _cards(document: Document, colour: dict[str, str]) -> None:
         lines = []
         for words, times in list(often.items())[:200]:
             more = f" <span style='opacity:.7'>× {times}</span>" if times > 1 else ""
-            score = "" if best[words] is None else f" <span style='opacity:.7'>{best[words]:.2f}</span>"
-            lines.append(f"<div>{escape(words)}{more}{score}</div>")
+            lines.append(f"<div>{escape(words)}{more}{faint(best[words])}</div>")
         out.append(card(head(type_) + "".join(lines), type_))
-    if not out:
-        st.caption("Nothing was found at this threshold: lower it, or change the types.")
-    else:
-        with st.container(height=460, border=False):
-            st.html("".join(out))
+    with st.container(height=460, border=False):
+        st.html("".join(out))
 
 
-def _arcs(document: Document, extraction: Extraction, colour: dict[str, str], prefix: str) -> None:
+def _by_type(relations: Iterable[Relation]) -> dict[str, list[Relation]]:
+    found: dict[str, list[Relation]] = {}
+    for relation in relations:
+        found.setdefault(relation.type, []).append(relation)
+    return found
+
+
+def _arcs(document: Document, extraction: Extraction, schema: Schema, colour: dict[str, str], prefix: str) -> None:
     links = [
         Arc(r.type, (r.head.start, r.head.end), (r.tail.start, r.tail.end), r.score) for r in document.relations or ()
     ]
@@ -255,8 +290,11 @@ def _arcs(document: Document, extraction: Extraction, colour: dict[str, str], pr
         for a in event.arguments
     ]
     if not links:
-        if not (extraction.wanted.relations or extraction.wanted.events):
+        asked = schema.expanded()
+        if not (asked.relations or asked.events):
             st.caption("The schema asks for no relation and no event.")
+        elif not (extraction.wanted.relations or extraction.wanted.events):
+            st.caption("This engine finds entities only, so there is nothing to join.")
         elif weaker := len(extraction.relations) + sum(len(event.arguments) for event in extraction.events):
             st.caption(f"No link passes what is chosen; {count(weaker, 'weaker one')} would show at a lower threshold.")
         else:

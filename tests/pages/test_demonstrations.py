@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages.parts import extract_demonstrations as shots_part
 from pages.parts import extract_job
-from pages.parts.extract_demonstrations import AT, DRAFT, RANGE, cautions, keep_draft, places_of
+from pages.parts.extract_demonstrations import AT, DRAFT, RANGE, cautions, keep_draft
 from pages.parts.extract_gold import GOLD, SHOTS
 from pages.parts.extract_job import Engines
 from pages.parts.extract_shots_files import MOST_SHOTS, take
@@ -22,6 +22,7 @@ from tests.extract.fewshot.conftest import PLUGIN
 from tests.pages.conftest import Dashboard
 from tests.pages.test_extract import frame_with, said, settled, shown
 from workbench.extract import Document, Schema, Span
+from workbench.extract.marks import places_of
 
 Words = Callable[[AppTest], str]
 K = "extract.shots."
@@ -204,7 +205,7 @@ def test_attention_goes_to_the_demonstrations(dashboard: Dashboard, copies: None
     assert shares == pytest.approx({"1": 0.0, "2": 0.8, "3": 0.0}), "only the second marks Ada"
     assert "80 % in all" in said(app, words)
     assert (
-        "Columns: the labels asked in the same pass, demonstrations (the number before a token says which), then the text"
+        "Columns: the labels asked in the same pass, in ‹ ›, demonstrations (the number before a token says which), then the text"
         in said(app, words)
     )
 

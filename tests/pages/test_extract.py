@@ -265,13 +265,13 @@ def test_corrections_change_what_they_say() -> None:
     given = document(3)
     assert all(s.score is None for s in without_scores(given).entities or ())
     draft = Document(id="1", text="Ada met Bo", entities=(), relations=(), events=())
-    _put(draft, "entity", "person", 0, 3)
-    _put(st.session_state[DRAFT], "entity", "person", 8, 10)
+    _put(draft, "entity", "person", [(0, 3)])
+    _put(st.session_state[DRAFT], "entity", "person", [(8, 10)])
     draft = st.session_state[DRAFT]
     ada, bo = draft.entities
     _join(draft, "knows", ada, bo)
-    _put(st.session_state[DRAFT], "trigger", "meeting", 4, 7)
-    _put(st.session_state[DRAFT], "argument:0", "who", 0, 3)
+    _put(st.session_state[DRAFT], "trigger", "meeting", [(4, 7)])
+    _put(st.session_state[DRAFT], "argument:0", "who", [(0, 3)])
     draft = st.session_state[DRAFT]
     assert [r.type for r in draft.relations] == ["knows"]
     assert [(e.type, [a.role for a in e.arguments]) for e in draft.events] == [("meeting", ["who"])]

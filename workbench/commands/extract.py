@@ -211,6 +211,8 @@ def evaluate(
         output.note(
             f"{result.outside:,} gold items are of types, roles or relation ends that the schema does not ask for: they are left out of every count."
         )
+    for note in result.notes:
+        output.note(note)
     stated = published(data, split) if named and limit is None else ()
     form_ = result.to_json()
     _table(output, form_)

@@ -23,18 +23,26 @@ def train(
             help="What to train: usm, uie, metaner, or base, an encoder-decoder that copies, which uie and metaner start from.",
         ),
     ],
-    encoder: Annotated[
-        str,
-        typer.Option(
-            "--encoder",
-            "--backbone",
-            help="What to start from: hub id or folder of a transformers encoder, the name of shipped weights, the folder of a trained model to go on from, or, for uie and metaner, any encoder-decoder.",
-        ),
-    ],
     data_root: Annotated[
         Path, typer.Option("--data-root", help="Folder of the data sets; docs/data.md says where each is to be had.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run: log, state to resume, model.")],
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            "--backbone",
+            help="What to start from: hub id or folder of a transformers encoder, the name of shipped weights, the folder of a trained model to go on from, or, for uie and metaner, any encoder-decoder. Default: the shipped weights of the engine; base has none.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder of the run: log, state to resume, model. Default: runs/ENGINE-SETS.",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option("--data", help="A set by name; may be repeated. All that may be learnt from if not given."),
@@ -132,7 +140,7 @@ def train(
 
     workbench train --engine usm --encoder sentence-transformers/all-MiniLM-L6-v2 --data-root data --out runs/mine --minutes 40
 
-    workbench train --engine usm --encoder runs/mine/model --data conll04 --data-root data --out runs/conll04 --steps 600
+    workbench train --engine usm --data conll04 --data-root data --steps 600
 
     workbench train --engine base --encoder sentence-transformers/all-MiniLM-L6-v2 --texts texts --data-root data --out runs/base --minutes 15
 
@@ -158,10 +166,16 @@ def train(
     use_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    from workbench.extract.engines import shipped_or
+    from workbench.extract.engines import engine_spec, shipped_or
     from workbench.extract.loop import Length
 
-    encoder = shipped_or(encoder)
+    start = encoder or (None if engine == "base" else engine_spec(engine).default_model)
+    if start is None:
+        raise EngineError("A base is trained from an encoder: name one with --encoder, a hub id or a folder.")
+    if out is None:
+        out = Path("runs") / "-".join((engine, *(data or ())))[:100]
+    output.note(f"{engine} from {start}, into {out}")
+    encoder = shipped_or(start)
     length = Length(steps=steps, minutes=minutes, save_minutes=save_minutes)
     common: dict[str, Any] = {
         "device": device, "resume": resume, "progress": not as_json, "notice": lambda name: output.note(f"reading {name}"),

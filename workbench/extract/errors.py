@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -39,6 +40,32 @@ def usable(device: str) -> Iterator[None]:
         raise EngineError(
             f"The device '{device}' cannot be used ({reason(fault)}): choose another one, for instance cpu."
         ) from None
+
+
+# Classes of faults, by name because they are of libraries that this module does not load, that say that the hub was not asked at all.
+_UNREACHED = frozenset(
+    ("ConnectionError", "LocalEntryNotFoundError", "OfflineModeIsEnabled", "TimeoutError", "TransportError", "gaierror")
+)
+
+
+def no_model(who: str, model: str, fault: BaseException, hint: str = "check the name") -> EngineError:
+    """The sentence for a model that is neither a folder nor on the hub, or that the hub could not be asked for.
+
+    Args:
+        who: whose model, "USM". fault: what the hub's client raised; it raises many kinds.
+    """
+    causes: list[BaseException] = []
+    cause: BaseException | None = fault
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if not Path(model).is_dir() and any(kind.__name__ in _UNREACHED for each in causes for kind in type(each).__mro__):
+        return EngineError(
+            f"'{model}' is no folder here, and the hub cannot be reached to look for it ({reason(causes[-1])}): name the folder of a {who} model, or connect this machine."
+        )
+    return EngineError(
+        f"There is no {who} model '{model}', neither as a folder nor on the hub ({reason(fault)}): {hint}."
+    )
 
 
 _WORDS = {

@@ -24,7 +24,7 @@ class Extraction(BaseModel):
 
     Attributes:
         text: the text as given; offsets count its code points.
-        wanted: the schema that was looked for, with sentiment written out (`Schema.expanded`).
+        wanted: the schema that was looked for, with sentiment written out (`Schema.expanded`) and without what the engine cannot find.
         entities, relations, events: candidates with scores in [floor, 1], nested and overlapping ones included.
         floor: least score that was kept. An engine that cannot look below its own cut gives that cut.
         threshold: the score that the engine advises as the least one, chosen on development data.
@@ -140,6 +140,15 @@ class Extraction(BaseModel):
                 if wanted(event.type)
             ),
         )
+
+
+def entities_only(engine: str, asked: Schema) -> tuple[Schema, list[str]]:
+    """What an engine that finds entities alone looks for of a schema (sentiment written out), and the note that says so."""
+    if not (asked.relations or asked.events):
+        return asked, []
+    return Schema(entities=asked.entities), [
+        f"{engine} finds entities only: relations and events of the schema were not looked for."
+    ]
 
 
 def score_of(item: Any) -> float:

@@ -5,6 +5,7 @@ A browser counts UTF-16 units; everything else here counts code points. `Units` 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -28,6 +29,15 @@ class Mark(NamedTuple):
     score: float | None
     kind: str
     number: int
+
+
+def places_of(text: str, words: str) -> list[tuple[int, int]]:
+    """Every place of some words in a text, not inside a longer word; where there is none, inside one."""
+    wanted = re.escape(words)
+    for pattern in (rf"(?<!\w){wanted}(?!\w)", wanted):
+        if found := [match.span() for match in re.finditer(pattern, text)]:
+            return found
+    return []
 
 
 def marks_of(document: Document) -> list[Mark]:

@@ -11,8 +11,12 @@ import plotly.graph_objects as go
 
 MOST = 60  # arcs; more is a tangle
 NAMED = 14  # arcs with their names written; of more the names stand in the hover
-WIDTH, LETTER = 340.0, 6.4  # pixels: of the narrowest place where arcs are drawn, of a letter of a name
-LINE = 0.16  # height of a line of names, in the unit of the arcs' heights
+WIDTH, LETTER = 280.0, 6.4  # pixels: of the narrowest place where arcs are drawn, of a letter of a name
+LINE = 0.18  # height of a line of names, in the unit of the arcs' heights
+CHIP = {
+    "bgcolor": "#e6eaf0",
+    "font": {"size": 11, "color": "#1d2530"},
+}  # names are read on it in a light and in a dark page
 
 
 class Arc(NamedTuple):
@@ -37,10 +41,10 @@ def arcs(text: str, links: Sequence[Arc], colour: Mapping[str, str]) -> go.Figur
     at = {place: n for n, place in enumerate(mentions)}
     figure = go.Figure()
     highest = 1.0
-    heights = _heights({(at[head], at[tail]): named for (head, tail), named in together.items()}, len(mentions))
+    placed = _places({(at[head], at[tail]): named for (head, tail), named in together.items()}, len(mentions))
     for (head, tail), named in together.items():
         left, right = at[head], at[tail]
-        height = heights[left, right]
+        height, middle = placed[left, right]
         highest = max(highest, height + LINE * len(named))
         turn = np.linspace(0, np.pi, 40)
         x = (left + right) / 2 - (right - left) / 2 * np.cos(turn)
@@ -57,13 +61,8 @@ def arcs(text: str, links: Sequence[Arc], colour: Mapping[str, str]) -> go.Figur
         )  # fmt: skip
         if len(together) <= NAMED:
             figure.add_annotation(
-                x=(left + right) / 2,
-                y=height,
-                text=words,
-                showarrow=False,
-                yanchor="bottom",
-                font={"size": 11, "color": shade},
-            )
+                x=middle, y=height, text=words, showarrow=False, yanchor="middle", bordercolor=shade, borderpad=2, **CHIP
+            )  # fmt: skip
     figure.update_xaxes(
         tickvals=list(range(len(mentions))), ticktext=[escape(_short(text, place)) for place in mentions], range=[-0.5, len(mentions) - 0.5],
         showgrid=False, zeroline=False, fixedrange=True,
@@ -75,22 +74,25 @@ def arcs(text: str, links: Sequence[Arc], colour: Mapping[str, str]) -> go.Figur
     return figure
 
 
-def _heights(arcs: Mapping[tuple[int, int], Sequence[Arc]], mentions: int) -> dict[tuple[int, int], float]:
-    """How high each arc goes, by its ends: wide ones above narrow ones, and so that no name is written over another."""
-    found: dict[tuple[int, int], float] = {}
+def _places(arcs: Mapping[tuple[int, int], Sequence[Arc]], mentions: int) -> dict[tuple[int, int], tuple[float, float]]:
+    """How high each arc goes and where its names have their middle, by its ends: wide ones above narrow ones, no name over another or cut."""
+    found: dict[tuple[int, int], tuple[float, float]] = {}
     boxes: list[tuple[float, float, float, float]] = []  # of names: left, right, bottom, top
     for left, right in sorted(arcs, key=lambda ends: (abs(ends[1] - ends[0]), min(ends), ends)):
         named = arcs[left, right]
         height = 0.35 + 0.3 * abs(right - left) + 0.2 * (right < left)  # there and back do not cover each other
+        middle = (left + right) / 2
         if len(arcs) <= NAMED:
-            half = max(len(f"{link.name} 0.00") for link in named) * LETTER * mentions / WIDTH / 2
-            middle, tall = (left + right) / 2, LINE * len(named)
+            half = (max(len(f"{link.name} 0.00") for link in named) * LETTER + 6) * mentions / WIDTH / 2
+            middle = min(max(middle, half - 0.5), max(mentions - 0.5 - half, half - 0.5))
+            tall = LINE * len(named)
+            height += tall / 2
             for box in sorted(boxes, key=lambda each: each[2]):  # from below, so that one pass is enough
                 beside = middle + half <= box[0] or middle - half >= box[1]
-                if not beside and height < box[3] and height + tall > box[2]:
-                    height = box[3] + 0.02
-            boxes.append((middle - half, middle + half, height, height + tall))
-        found[left, right] = height
+                if not beside and height - tall / 2 < box[3] and height + tall / 2 > box[2]:
+                    height = box[3] + tall / 2 + 0.02
+            boxes.append((middle - half, middle + half, height - tall / 2, height + tall / 2))
+        found[left, right] = height, middle
     return found
 
 

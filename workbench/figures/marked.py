@@ -163,6 +163,7 @@ def document_html(
         ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
         "h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:1.6rem}.fact{opacity:.75;margin:.1rem 0;font-size:.9rem}"
         "table{border-collapse:collapse;font-size:.9rem;display:block;overflow-x:auto}td,th{border-bottom:1px solid #8885;padding:.2rem .6rem;text-align:left;vertical-align:top}"
+        "@media print{table{display:table;width:100%;font-size:.7rem}td,th{overflow-wrap:anywhere;padding:.15rem .3rem}}"
         f"</style></head><body>{''.join(body)}</body></html>"
     )
 

@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +27,7 @@ from workbench.extract.seq2seq.loop import Recipe, new_optimizer, train_step
 from workbench.extract.seq2seq.start import save_model
 from workbench.extract.seq2seq.stream import Stream
 from workbench.extract.uie.constraint import make_sources
+from workbench.extract.usm.pieces import Pieces
 
 Made = tuple[Any, Any, MetaTokens]
 SCHEMA = {"entities": ["person", "city"]}
@@ -200,7 +202,7 @@ def test_the_grammar_allows_what_a_walk_of_all_outputs_allows(made: Made) -> Non
     _, _, tokens = made
     t = tokens
     text, labels = [50, 51, 52, 50], [[60], [61, 62]]
-    borders = [0, 1, 1, 2]  # the second word has two pieces
+    words_at = [0, 1, 1, 2]  # the second word has two pieces
     source = [t.label, 60, t.label, 61, 62, t.text, *text]
     begin = len(source) - len(text)
     ids = torch.tensor([source])
@@ -231,7 +233,9 @@ def test_the_grammar_allows_what_a_walk_of_all_outputs_allows(made: Made) -> Non
     for each in every:
         for n in range(len(each)):
             prefixes.setdefault(each[:n], set()).add(each[n])
-    machine = Entries(make_sources(ids, [begin], [borders], [0]), labels, t)
+    ones = np.zeros(len(text), np.int32)
+    pieces = Pieces(ones, ones, ones, ones, np.array(words_at, np.int32), ones)
+    machine = Entries(make_sources(ids, [begin], [pieces], [0]), labels, t)
     compared = 0
     for prefix, wanted in prefixes.items():
         if t.comma in wanted and sum(n == t.comma for n in prefix) >= 1:

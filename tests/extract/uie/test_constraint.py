@@ -52,7 +52,7 @@ def batch_of(
     longest = max(len(source) for *_, source in made)
     ids = torch.tensor([[*source, *[tokens.pad] * (longest - len(source))] for *_, source in made])
     begins = [len(prompt.ids(tokens)) for prompt, *_ in made]
-    sources = make_sources(ids, begins, [pieces.words.tolist() for _, _, pieces, _ in made], range(len(made)), switches)
+    sources = make_sources(ids, begins, [pieces for _, _, pieces, _ in made], range(len(made)), switches)
     return made, grammar, Machine(grammar, sources), ids
 
 

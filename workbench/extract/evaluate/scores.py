@@ -64,6 +64,7 @@ class Evaluation:
         mistakes: every error by offset.
         texts: how many texts were compared. seconds: that the engine took, or 0 for stored predictions.
         mode: match mode. outside: gold items that the schema does not ask for (`within`), left out of every count.
+        notes: what the engine said of every text, a sentence each.
         gold, predicted: what was compared.
         resamples, seed: of the intervals.
     """
@@ -74,6 +75,7 @@ class Evaluation:
     seconds: float
     mode: str
     outside: int = 0
+    notes: tuple[str, ...] = ()
     resamples: int = RESAMPLES
     seed: int = 0
     gold: tuple[Document, ...] = field(default=(), repr=False)
@@ -98,6 +100,7 @@ class Evaluation:
             "errors": errors,
             "match_mode": self.mode,
             "gold_outside_schema": self.outside,
+            "notes": list(self.notes),
             "bootstrap": {"resamples": self.resamples, "seed": self.seed, "over": "sentences", "level": 0.95},
         }
 
@@ -243,6 +246,8 @@ def evaluate(
 ) -> Evaluation:
     """Run an engine over annotated texts and score it; stopped early, it scores the texts that were done.
 
+    A part that the engine does not look for is left out, as one that is not annotated: it has no score, and a note says so.
+
     Args:
         threshold, nested: as in `Extraction.select`.
         progress: called with the number of texts done.
@@ -259,10 +264,19 @@ def evaluate(
         [d.text for d in documents], schema, demonstrations, batch_size=batch_size, progress=progress, stopped=stopped
     )
     seconds = time.perf_counter() - start
-    gold = [document for document, _ in wanted[: len(found)]]
     predicted = [e.select(threshold, nested, document_id=d.id) for e, d in zip(found, documents, strict=False)]
+    gold = [_looked_for(document, made) for (document, _), made in zip(wanted, predicted, strict=False)]
     result = score(gold, predicted, mode, resamples, seed, seconds)
     if not any(schema.events.values()):  # triggers alone: a list of events is there, but arguments are not asked for
         nothing = Score(Count(), 0, {}, None)
         result = replace(result, scores=result.scores | {(("event", "argument"), spans): nothing for spans in SPANS})
-    return replace(result, outside=sum(count for _, count in wanted[: len(found)]))
+    notes = [
+        note for note in dict.fromkeys(note for e in found for note in e.notes) if all(note in e.notes for e in found)
+    ]
+    return replace(result, outside=sum(count for _, count in wanted[: len(found)]), notes=tuple(notes))
+
+
+def _looked_for(gold: Document, predicted: Document) -> Document:
+    """Gold without the parts that were not looked for."""
+    unread = [part for part in ("entities", "relations", "events") if getattr(predicted, part) is None]
+    return gold.model_copy(update=dict.fromkeys(unread))

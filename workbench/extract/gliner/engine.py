@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench.capture.errors import reason
 from workbench.extract.errors import EngineError
-from workbench.extract.extraction import FLOOR, THRESHOLD, Evidence, Extraction
+from workbench.extract.extraction import FLOOR, THRESHOLD, Evidence, Extraction, entities_only
 from workbench.extract.gliner.files import check, complete, folder_of
 from workbench.extract.records import Document, Event, Relation, Span
 from workbench.extract.schema import Schema
@@ -96,10 +96,7 @@ class GlinerEngine:
         labels = [label.name for label in whole.entities]
         if not labels:
             raise EngineError("GLiNER finds entities, but the schema names no entity type: add one.")
-        notes = []
-        if whole.relations or whole.events:
-            notes.append("GLiNER finds entities only: relations and events of the schema were not looked for.")
-        wanted = Schema(entities=whole.entities)
+        wanted, notes = entities_only("GLiNER", whole)
         blocks = self.blocks(labels)
         if len(blocks) > 1:
             notes.append(f"The schema was asked in {len(blocks)} passes of at most {len(blocks[0])} labels.")

@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from workbench.capture.errors import reason
-from workbench.extract.errors import EngineError
+from workbench.extract.errors import EngineError, no_model
 
 CONFIG, WEIGHTS, PICKLE = "gliner_config.json", "model.safetensors", "pytorch_model.bin"
 _WANTED = ("*.json", "*.safetensors", "*.model", "*.spm", "*.txt")  # never a pickle, never code
@@ -39,9 +39,7 @@ def folder_of(model: str) -> Path:
 
         return Path(snapshot_download(model, allow_patterns=list(_WANTED)))
     except Exception as fault:  # the hub's client raises many kinds
-        raise EngineError(
-            f"There is no GLiNER checkpoint '{model}', neither as a folder nor on the hub ({reason(fault)}): check the name."
-        ) from None
+        raise no_model("GLiNER", model, fault) from None
 
 
 def check(folder: Path, name: str = "") -> dict[str, Any]:

@@ -81,8 +81,8 @@ class Entries:
             self.size = len(words)
         else:
             self.size = int(self.words().max()) + 1
-        self.ids, self.text, self.opens, self.ends, self.rest = (
-            part[index] for part in (ids, s.text, s.opens, s.ends, s.rest)
+        self.ids, self.text, self.beside, self.opens, self.ends, self.rest = (
+            part[index] for part in (ids, s.text, s.beside, s.opens, s.ends, s.rest)
         )
         count, length = self.ids.shape
         device = self.ids.device
@@ -97,7 +97,21 @@ class Entries:
         self.last = torch.zeros_like(self.ahead)
 
     def select(self, index: Tensor) -> None:
-        names = ("ids", "text", "opens", "ends", "rest", "place", "state", "node", "after", "first", "ahead", "last")
+        names = (
+            "ids",
+            "text",
+            "beside",
+            "opens",
+            "ends",
+            "rest",
+            "place",
+            "state",
+            "node",
+            "after",
+            "first",
+            "ahead",
+            "last",
+        )
         for name in names:
             setattr(self, name, getattr(self, name)[index])
 
@@ -144,7 +158,7 @@ class Entries:
         self.state = torch.where(
             writing, State.SPAN, torch.where(is_ | comma, State.TYPE, torch.where(stop, State.BETWEEN, torch.where(end | pad, State.ENDED, before)))
         )  # fmt: skip
-        onward = torch.nn.functional.pad(hit[:, :-1], (1, 0)) & self.text
+        onward = torch.nn.functional.pad(hit[:, :-1], (1, 0)) & self.beside
         fresh = self.text & self.opens & (self.place > self.after[:, None])
         self.ahead = torch.where((self.state == State.BETWEEN)[:, None], fresh, onward)
 

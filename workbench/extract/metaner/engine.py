@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from workbench.capture.errors import reason
+from workbench.extract.borders import borders
 from workbench.extract.errors import EngineError, usable
-from workbench.extract.extraction import FLOOR, Evidence, Extraction
+from workbench.extract.extraction import FLOOR, Evidence, Extraction, entities_only
 from workbench.extract.metaner.constraint import Entries, SourceOnly
 from workbench.extract.metaner.merge import Entry, Hit, Voted, place, read_output, vote, words_of
 from workbench.extract.metaner.prompts import Prompt, Prompts, Shape
@@ -26,6 +27,7 @@ from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.start import load_writer
 from workbench.extract.seq2seq.tokens import encode_plain
 from workbench.extract.uie.constraint import make_sources
+from workbench.extract.usm.pieces import foreign_note
 
 MAX_TARGET = 512  # of the original's greedy decoding
 FLAT = "MetaNER writes its best and never two types for one place: what it did not write has no score, so a lower threshold shows nothing more."
@@ -151,9 +153,8 @@ class MetaNerEngine:
         """Spans of every text, in order; see `workbench.extract.engines.Engine.extract`."""
         whole = Schema.read(schema).expanded()
         prompts = self.prompts(whole, demonstrations)
-        notes = [FLAT, *prompts.notes]
-        if whole.relations or whole.events:
-            notes.append("MetaNER finds entities only: relations and events of the schema were not looked for.")
+        wanted, unread = entities_only("MetaNER", whole)
+        notes = [FLAT, *prompts.notes, *unread]
         done: list[Extraction] = []
         size = max(1, batch_size)
         for at in range(0, len(texts), size * 4):
@@ -162,7 +163,7 @@ class MetaNerEngine:
             if stopped is not None and stopped():
                 break  # the answers of this group may be incomplete
             for number, text in enumerate(group):
-                done.append(self._extraction(text, whole, answers[number], notes))
+                done.append(self._extraction(text, wanted, answers[number], notes))
             if progress is not None:
                 progress(len(done))
         return done
@@ -215,7 +216,7 @@ class MetaNerEngine:
         entries = None
         if self.constrained:
             begins = [job.source.query for job in group]
-            sources = make_sources(ids, begins, [job.query.pieces.words.tolist() for job in group], [0] * len(group))
+            sources = make_sources(ids, begins, [job.query.pieces for job in group], [0] * len(group))
             # under its own name a type that no demonstration shows would be written all the same, which training never asked for
             entries = Entries(sources, [prompts.wire.name(name) for name in prompts.asked.values()], t)
         return self._decoder.write(ids, mask, shapes, self.most, entries, 1, stopped)
@@ -232,7 +233,7 @@ class MetaNerEngine:
         pieces = job.query.pieces
         text = job.query.text
         start, end = (int(pieces.starts[0]), int(pieces.ends[-1])) if len(pieces) else (0, 0)
-        words = [(a, b) for a, b in words_of(text) if a >= start and b <= end]
+        words = [(a, b) for a, b in words_of(text, borders(text)) if a >= start and b <= end]
         hits = place(known, text, prompts.names, words, str if self.copies else self._written_again)
         return Answer(job, written, tuple(entries), tuple(hits))
 
@@ -306,18 +307,20 @@ class MetaNerEngine:
                 kept.append(each)
         return sorted(kept, key=lambda v: (v.hit.start, -v.hit.end))
 
-    def _extraction(self, text: str, schema: Schema, answers: Sequence[Answer], notes: Sequence[str]) -> Extraction:
+    def _extraction(self, text: str, wanted: Schema, answers: Sequence[Answer], notes: Sequence[str]) -> Extraction:
         kept = self.voted(answers)
         spans = [Span(start=v.hit.start, end=v.hit.end, type=v.hit.type, score=_score(v.score)) for v in kept]
         windows = len({answer.prompt.window for answer in answers})
-        more = [f"The text was read in {windows} overlapping windows."] if windows > 1 else []
+        more = foreign_note(self.tokenizer, text)
+        if windows > 1:
+            more.append(f"The text was read in {windows} overlapping windows.")
         shown = len(answers) // max(1, windows)
         if shown > 1:
             more.append(f"A score is a span's share of the votes of {shown} prompts times its probability.")
         threshold = float(self.learnt.get("threshold", 0.0))
         floor = min([FLOOR, *(span.score or 0.0 for span in spans)])
         return Extraction(
-            text=text, wanted=schema, entities=tuple(spans), floor=floor, threshold=threshold, calibrated=False, notes=(*notes, *more)
+            text=text, wanted=wanted, entities=tuple(spans), floor=floor, threshold=threshold, calibrated=False, notes=(*notes, *more)
         )  # fmt: skip
 
     def explain(

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from workbench.extract.borders import Border
+
 WORD = re.compile(r"\w+|[^\w\s]")
 IS = " is "
 
@@ -70,9 +72,9 @@ def read_output(pieces: str | Sequence[tuple[str, float]]) -> list[Entry]:
     return found
 
 
-def words_of(text: str) -> list[tuple[int, int]]:
-    """Code points of each word and sign: where a span may begin and end."""
-    return [match.span() for match in WORD.finditer(text)]
+def words_of(text: str, ends: Iterable[Border] = ()) -> list[tuple[int, int]]:
+    """Code points of each word and sign, where a span may begin and end, and of each border as a place of no width, which no span holds."""
+    return sorted([*(match.span() for match in WORD.finditer(text)), *((each.at, each.at) for each in ends)])
 
 
 def occurrences(
@@ -81,14 +83,14 @@ def occurrences(
     """Every place of a text where a span stands, spaces aside, from the begin of a word to the end of one.
 
     Args:
-        words: code points of each word of the text. normalise: what a model's tokenizer makes of a word when it writes it again.
+        words: code points of each word of the text, and of its borders (`words_of`). normalise: what a model's tokenizer makes of a word when it writes it again.
     """
     wanted = "".join(normalise(span).split())
     if not wanted:
         return []
     row, begins, ends = "", {}, {}
     for start, end in words:
-        word = "".join(normalise(text[start:end]).split())
+        word = "".join(normalise(text[start:end]).split()) if start < end else "\n"
         if word:
             begins[len(row)] = start
             row += word

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from workbench.capture.errors import reason
-from workbench.extract.errors import EngineError
+from workbench.extract.errors import EngineError, no_model
 from workbench.extract.loop import on_device
 from workbench.extract.seq2seq.causal import PromptModel, is_causal
 from workbench.extract.seq2seq.lora import merged
@@ -136,10 +136,8 @@ def load_writer(model: str, device: str, who: str, causal: bool = False) -> tupl
         kind = AutoModelForCausalLM if prompts else AutoModelForSeq2SeqLM
         net = kind.from_pretrained(model, use_safetensors=True, attn_implementation="eager")
     except (OSError, ValueError, KeyError, ImportError) as fault:
-        raise EngineError(
-            f"There is no {who} model '{model}', neither as a folder nor on the hub ({reason(fault)}): check the name; pickled weights are first "
-            "converted with `workbench convert`."
-        ) from None
+        hint = "check the name; pickled weights are first converted with `workbench convert`"
+        raise no_model(who, model, fault, hint) from None
     if not tokenizer.is_fast:
         raise EngineError(
             f"A tokenizer that knows offsets is needed, but that of '{model}' does not: get one with a tokenizer.json."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -108,4 +108,4 @@ def _harmless(pieces: Pieces, tokens: SelTokens) -> Pieces:
         return pieces
     ids = pieces.ids.copy()
     ids[bad] = tokens.unk if tokens.unk is not None else tokens.pad
-    return Pieces(ids, pieces.starts, pieces.ends, pieces.shapes, pieces.words)
+    return replace(pieces, ids=ids)

@@ -20,6 +20,7 @@ from torch import Tensor
 from workbench.extract.seq2seq.tokens import SelTokens
 from workbench.extract.uie.records import OURS, Switches
 from workbench.extract.uie.ssi import Ids, Prompt
+from workbench.extract.usm.pieces import Pieces
 
 
 class State(IntEnum):
@@ -177,13 +178,14 @@ class Sources:
     """What a batch of sources looks like to the machine.
 
     Attributes:
-        ids: int64 [B, S]. text: which places are text, bool [B, S].
+        ids: int64 [B, S]. text: which places are text, bool [B, S]. beside: which of them a span may reach from the one before, bool [B, S].
         opens, ends: where a span may begin and end, bool [B, S]. rest: pieces to the end of the word, int64 [B, S].
         prompt: number of each text's prompt in the grammar, [B].
     """
 
     ids: Tensor
     text: Tensor
+    beside: Tensor
     opens: Tensor
     ends: Tensor
     rest: Tensor
@@ -193,7 +195,7 @@ class Sources:
 def make_sources(
     ids: Tensor,
     begins: Sequence[int],
-    words: Sequence[Sequence[int]],
+    pieces: Sequence[Pieces],
     prompts: Sequence[int],
     switches: Switches = OURS,
 ) -> Sources:
@@ -201,27 +203,28 @@ def make_sources(
 
     Args:
         ids: padded sources, [B, S]. begins: where each text begins in its source.
-        words: word number of each piece of each text. prompts: number of each text's prompt.
+        pieces: of each text, whose words and borders bound the spans. prompts: number of each text's prompt.
     """
-    text, opens, ends = (torch.zeros(ids.shape, dtype=torch.bool) for _ in range(3))
+    text, beside, opens, ends = (torch.zeros(ids.shape, dtype=torch.bool) for _ in range(4))
     rest = torch.zeros(ids.shape, dtype=torch.long)
-    for n, (begin, row) in enumerate(zip(begins, words, strict=True)):
+    for n, (begin, row) in enumerate(zip(begins, pieces, strict=True)):
         stop = begin + len(row)
         text[n, begin:stop] = True
         if not len(row):
             continue
         if not switches.word_borders:
-            opens[n, begin:stop] = ends[n, begin:stop] = True
+            beside[n, begin:stop] = opens[n, begin:stop] = ends[n, begin:stop] = True
             continue
-        number = torch.as_tensor(list(row))
-        changes = number[1:] != number[:-1]
-        opens[n, begin:stop] = torch.cat((torch.tensor([True]), changes))
+        beside[n, begin:stop] = torch.as_tensor(row.beside())
+        changes = torch.as_tensor(row.words[1:] != row.words[:-1])
+        ours = torch.as_tensor(row.parts < 0)
+        opens[n, begin:stop] = torch.cat((torch.tensor([True]), changes)) & ~ours
         ends[n, begin:stop] = torch.cat((changes, torch.tensor([True])))
         last = torch.where(ends[n, begin:stop], torch.arange(len(row)), len(row))
         rest[n, begin:stop] = last.flip(0).cummin(0).values.flip(0) - torch.arange(len(row))
     device = ids.device
     return Sources(
-        ids, text.to(device), opens.to(device), ends.to(device), rest.to(device), torch.tensor(list(prompts), device=device)
+        ids, text.to(device), beside.to(device), opens.to(device), ends.to(device), rest.to(device), torch.tensor(list(prompts), device=device)
     )  # fmt: skip
 
 
@@ -240,9 +243,9 @@ class Machine:
         device = index.device
         s = self.sources
         self.grammar = self.whole if words is None else self.whole.within(words)
-        self.ids, self.text, self.opens, self.ends, self.rest = (
-            part[index]
-            for part in (s.ids if words is None else torch.searchsorted(words, s.ids), s.text, s.opens, s.ends, s.rest)
+        ids = s.ids if words is None else torch.searchsorted(words, s.ids)
+        self.ids, self.text, self.beside, self.opens, self.ends, self.rest = (
+            part[index] for part in (ids, s.text, s.beside, s.opens, s.ends, s.rest)
         )
         self.root = self.grammar.roots[s.prompt[index]]
         self.state = torch.zeros(count, dtype=torch.long, device=device)
@@ -252,7 +255,20 @@ class Machine:
         self.last = torch.zeros((count, length), dtype=torch.bool, device=device)
 
     def select(self, index: Tensor) -> None:
-        for name in ("ids", "text", "opens", "ends", "rest", "root", "state", "node", "below", "ahead", "last"):
+        for name in (
+            "ids",
+            "text",
+            "beside",
+            "opens",
+            "ends",
+            "rest",
+            "root",
+            "state",
+            "node",
+            "below",
+            "ahead",
+            "last",
+        ):
             setattr(self, name, getattr(self, name)[index])
 
     def states(self) -> Tensor:
@@ -313,7 +329,7 @@ class Machine:
         inside = ((self.state == State.SPOT_SPAN) | (self.state == State.ASOC_SPAN))[:, None]
         begun = (kind == _COLON)[:, None]
         self.last = self.ahead & (self.ids == tokens[:, None]) & inside & ~begun
-        moved = torch.nn.functional.pad(self.last[:, :-1], (1, 0)) & self.text
+        moved = torch.nn.functional.pad(self.last[:, :-1], (1, 0)) & self.beside
         self.ahead = torch.where(begun & inside, self.text & self.opens, moved)
 
 

@@ -23,6 +23,7 @@ from workbench.extract.uie.reading import UieReading
 from workbench.extract.uie.records import MODES, OURS, PAPER, Found
 from workbench.extract.uie.results import extraction_of
 from workbench.extract.uie.sel import FIXED, ILL, WELL
+from workbench.extract.usm.pieces import foreign_note
 
 if TYPE_CHECKING:
     from workbench.extract.uie.replay import Replay
@@ -159,7 +160,7 @@ class UieEngine:
         found = self.reading.scored(found)
         scores = [v for t in ("entities", "relations", "triggers", "arguments") for v in getattr(found, t).values()]
         least = min([*scores, max(self.reading.threshold, FLOOR)])
-        notes = [ONE_STRUCTURE]
+        notes = [ONE_STRUCTURE, *foreign_note(self.tokenizer, text)]
         windows = len({int(each.job.pieces.starts[0]) for each in made})
         if windows > 1:
             notes.append(

@@ -197,7 +197,7 @@ class Passes:
         machine = None
         if self.grammar is not None:
             sources = make_sources(
-                ids, [j.begin for j in group], [j.pieces.words.tolist() for j in group], [j.block for j in group], self.choices.switches
+                ids, [j.begin for j in group], [j.pieces for j in group], [j.block for j in group], self.choices.switches
             )  # fmt: skip
             machine = Machine(self.grammar, sources)
         most = max(LEAST, self.choices.max_target)

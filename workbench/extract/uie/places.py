@@ -43,13 +43,18 @@ class Places:
             return None
         return int(self.pieces.starts[piece]), int(self.pieces.ends[stop - 1])
 
+    def _unbroken(self, first: int, last: int) -> bool:
+        """Whether two pieces are of one part of the text, between the same borders."""
+        parts = self.pieces.parts
+        return bool(parts[first] == parts[last] and parts[first] >= 0)
+
     def _by_pieces(self, span: tuple[int, ...]) -> list[Place]:
         words, length = self.pieces.words, len(self._ids)
         whole: list[Place] = []
         inside: list[Place] = []
         for first in self._first.get(span[0], ())[:MOST] if span else ():
             stop = first + len(span)
-            if tuple(self._ids[first:stop]) != span:
+            if tuple(self._ids[first:stop]) != span or not self._unbroken(first, stop - 1):
                 continue
             opens = first == 0 or words[first - 1] != words[first]
             ends = stop == length or words[stop] != words[stop - 1]
@@ -83,7 +88,7 @@ class Places:
                     match.end() - len(match[0]) + len(match[0].rstrip()),
                 )
                 for match in re.compile(pattern, flags).finditer(self.text, first, stop)
-                if match[0].strip()
+                if match[0].strip() and self.pieces.unbroken(*match.span())
             ][:MOST]
             whole = [place for place in found if self._between_words(place)]
             if found:

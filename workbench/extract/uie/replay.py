@@ -133,7 +133,7 @@ def _options(engine: UieEngine, passes: Passes, each: Pass) -> list[tuple[Option
     ).logits[0].float()  # fmt: skip
     machine = None
     if passes.grammar is not None:
-        sources = make_sources(source, [job.begin], [job.pieces.words.tolist()], [job.block], passes.choices.switches)
+        sources = make_sources(source, [job.begin], [job.pieces], [job.block], passes.choices.switches)
         machine = Machine(passes.grammar, sources)
         machine.begin(torch.zeros(1, dtype=torch.long, device=source.device))
     found = []

@@ -7,7 +7,7 @@ a pair (label, subject, object)  needs H2T of both, H2H, T2T, L2H and L2T to the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,17 @@ class LinkScores:
         start = scores.from_label[:, :labels, :length].float().cpu().numpy()
         end = scores.to_label[:, :length, :labels].float().cpu().numpy()
         return LinkScores(*tokens, *start, *end)
+
+    def between(self, parts: NDArray[np.int32]) -> LinkScores:
+        """The same with no span across a border, and none of a piece that is not of the text.
+
+        Args:
+            parts: of the sample's pieces (`Pieces.parts`), [T].
+        """
+        if len(parts) == 0 or (parts[0] >= 0 and (parts == parts[0]).all()):
+            return self
+        inside = (parts[:, None] == parts[None, :]) & (parts >= 0)
+        return replace(self, H2T=np.where(inside, self.H2T, np.float32(-np.inf)))
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 
-from workbench.capture.errors import reason
-from workbench.extract.errors import EngineError, usable
+from workbench.extract.errors import EngineError, no_model, usable
 from workbench.extract.extraction import Evidence, Extraction
 from workbench.extract.records import Document, Event, Relation, Span
 from workbench.extract.schema import Schema
 from workbench.extract.usm.model import UsmModel
 from workbench.extract.usm.passes import Found, Passes, Window, results
-from workbench.extract.usm.pieces import encode_texts
+from workbench.extract.usm.pieces import encode_texts, foreign_note
 from workbench.extract.usm.plan import Block, blocks, windows
 from workbench.extract.usm.reading import MODES, Reading
 from workbench.extract.usm.trim import one_reading
@@ -166,7 +165,7 @@ class UsmEngine:
     def _extraction(
         self, text: str, schema: Schema, found: Found, parts: int, passes: int, of_labels: Sequence[str] = ()
     ) -> Extraction:
-        notes = list(of_labels)
+        notes = [*of_labels, *foreign_note(self.tokenizer, text)]
         if parts > 1:
             notes.append(
                 f"The text was read in {parts} overlapping windows of {self.usm.config.window} pieces: a relation or argument across more than one window is not found."
@@ -207,6 +206,4 @@ def _from_hub(model: str) -> Path:
 
         return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors"]))
     except Exception as fault:  # the hub's client raises many kinds
-        raise EngineError(
-            f"There is no USM model '{model}', neither as a folder nor on the hub ({reason(fault)}): check the name."
-        ) from None
+        raise no_model("USM", model, fault) from None

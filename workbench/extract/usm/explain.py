@@ -24,6 +24,7 @@ from workbench.extract.usm.plan import Block
 if TYPE_CHECKING:
     from workbench.extract.usm.engine import UsmEngine
 
+LINE_END = "\u23ce"  # shown for the sign that stands for a border (`usm.pieces`)
 _CAUTION = (
     "Links and attention show what the model computed, not why the statement is true; attention is no measure of importance, and a weak link "
     "alone does not make a result wrong."
@@ -79,7 +80,7 @@ class _Shown:
 
     def piece(self, number: int) -> Place:
         start, end = int(self.window.pieces.starts[number]), int(self.window.pieces.ends[number])
-        return Place(kind="text", piece=self.text[start:end], start=start, end=end)
+        return Place(kind="text", piece=self.text[start:end] or LINE_END, start=start, end=end)
 
     def label(self, number: int) -> Place:
         return Place(kind="label", piece=self.block.prompt.labels[number].name)

@@ -143,7 +143,8 @@ def collect(
     """
     spans: dict[int, Spans] = defaultdict(lambda: defaultdict(dict))
     kept: dict[int, list[tuple[int, LinkScores]]] = defaultdict(list)
-    for w, b, scores in passes:
+    for w, b, raw in passes:
+        scores = raw.between(windows[w].pieces.parts)
         for kind, names in (("entity", plan[b].entities), ("trigger", plan[b].events)):
             by_number = {number: name for name, number in names.items()}
             for each in mentions(scores, list(by_number), reading.mode, reading.least(kind)):

@@ -36,8 +36,9 @@ from workbench.extract.usm.reading import Reading
 from workbench.extract.usm.weights import CONFIG
 from workbench.module_command import count, count_or_none, report
 
-INSIDE, ACROSS, COMBINED, OUTSIDE = (
+INSIDE, OVER, ACROSS, COMBINED, OUTSIDE = (
     "border inside a piece",
+    "over the end of a line or sentence",
     "across windows",
     "made by links of others",
     "not in the schema",
@@ -158,7 +159,9 @@ def _reason(key: Any, table: str, pieces: Any, plan: Sequence[Block]) -> str:
         label, spans, known = key[1], [key[0][1:], key[2]], "roles"
     if not any(label in getattr(block, known) for block in plan):
         return OUTSIDE
-    return INSIDE if any(pieces.span(*span) is None for span in spans) else ACROSS
+    if any(pieces.span(*span) is None for span in spans):
+        return INSIDE
+    return ACROSS if all(pieces.unbroken(*span) for span in spans) else OVER
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -132,7 +132,7 @@ class HiddenWords:
         shapes += pieces.shapes[at:].tolist()
         keep += range(at, len(pieces))
         made = Pieces(
-            np.array(ids, np.int32), pieces.starts[keep], pieces.ends[keep], np.array(shapes, np.int8), pieces.words[keep]
+            np.array(ids, np.int32), pieces.starts[keep], pieces.ends[keep], np.array(shapes, np.int8), pieces.words[keep], pieces.parts[keep]
         )  # fmt: skip
         return Shot(shot.text, made, tuple(mentions), altered=True)
 
