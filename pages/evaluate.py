@@ -308,7 +308,7 @@ def _show(found: Evaluated) -> None:
     )
     for reason, number in found.left_out.items():
         if number:
-            st.caption(f"{number:,} {plain(reason)}.")
+            st.caption(f"On reading, {plain(reason)}: {number:,}.")
     if result.outside:
         st.caption(
             f"{result.outside:,} gold items are of types, roles or relation ends that the schema does not ask for; no count has them."

@@ -32,6 +32,13 @@ MOST_CHARACTERS = 200_000
 WAIT = 1.5  # seconds in which a short text is done
 NO_TEXT = "Put a text into the field first."
 ASKED = f"{P}asked"  # what the last run was started with
+# Below this width of the window three columns cut the table's scores off: results go below the text, over the whole width.
+NARROW = """<style>@media (max-width: 1450px) {
+  .st-key-extract_columns > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+  .st-key-extract_columns > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"]:nth-child(1) { flex: 3 1 220px; }
+  .st-key-extract_columns > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"]:nth-child(2) { flex: 5 1 330px; }
+  .st-key-extract_columns > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"]:nth-child(3) { flex: 1 1 100%; }
+}</style>"""
 
 
 def main() -> None:
@@ -40,7 +47,9 @@ def main() -> None:
     restore()
     known = engines()
     settle(known)
-    left, middle, right = st.columns([3, 5, 4], gap="medium")
+    st.html(NARROW)
+    with st.container(key="extract_columns"):
+        left, middle, right = st.columns([3, 5, 4], gap="medium")
     with left:
         schema = show_schema()
         which, beside, missing = choose_engine(known)

@@ -113,10 +113,7 @@ def _over(batch: Batch) -> bool:
 
 def _work(order: BatchOrder, result: BatchResult, task: Task) -> BatchResult:
     try:
-        run_batch(order, result, task)
-        if result.early:
-            task.check()  # so that the list of jobs calls it cancelled
-        return result
+        return run_batch(order, result, task)
     except Cancelled:
         raise
     except Exception as fault:

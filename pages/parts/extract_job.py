@@ -194,6 +194,8 @@ def run_batch(order: BatchOrder, result: BatchResult, task: Task) -> BatchResult
                 for kind in result.counts:
                     result.counts[kind] += len(getattr(made, kind) or ())
         result.early = task.cancelled() and result.done < total
+        if result.early:
+            task.check()  # so that the list of jobs calls it cancelled
     return result
 
 

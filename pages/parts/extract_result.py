@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.extract_batch import csv_bytes
+from pages.parts.extract_beside import show_beside
 from pages.parts.extract_evidence import show_evidence
 from pages.parts.extract_gold import DRAFT, begin, show_draft
 from pages.parts.extract_job import Run, jsonl_bytes
@@ -33,15 +34,12 @@ def show_result(run: Run, middle: Any, right: Any) -> None:
         show_marked(shown, colour, f"{P}marked", picked, _pick)
         for note in run.extraction.notes:
             st.caption(plain(note, 400))
-        if run.beside is not None:
-            other = run.beside.extraction.select(chosen, nested, labels, document_id="text", along=True)
-            st.caption(_identity(run.beside, other))
-            show_marked(other, colour, f"{P}marked.beside")
-            for note in run.beside.extraction.notes:
-                st.caption(plain(note, 400))
         _downloads(run, shown, threshold, nested, labels)
     with right:
         show_results(shown, run.extraction, run.schema, colour, P, _pick)
+    if run.beside is not None:
+        other = run.beside.extraction.select(chosen, nested, labels, document_id="text", along=True)
+        show_beside(run, shown, run.beside, other, _identity(run.beside, other))
     if picked is not None:
         show_evidence(run, shown, picked)
     show_written(run)

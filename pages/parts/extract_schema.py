@@ -128,7 +128,7 @@ def _json(base: dict[str, Any]) -> Schema:
     if key not in st.session_state:
         st.session_state[key] = json.dumps(base, ensure_ascii=False, indent=1)
     text = st.text_area(
-        "Schema as JSON", key=key, height=420, max_chars=8_000_000, on_change=_take_json,
+        "Schema as JSON", key=key, height=420, on_change=_take_json,
         help='{"entities": ["person"], "relations": {"works for": {"head": ["person"], "tail": []}}, "events": {"attack": ["target"]}, "sentiment": {}}',
     )  # fmt: skip
     return Schema.parse(text)

@@ -219,8 +219,8 @@ def _table(document: Document, prefix: str, on_pick: Callable[[Pick], None]) -> 
     st.dataframe(
         frame.head(MOST_ROWS), key=key, hide_index=True, on_select=take, selection_mode="single-row",
         height=min(420, 42 + 30 * len(frame)), row_height=30, column_order=["words", "type", "score", "kind", "at"],
-        # Words, type and score fit the column at 1,400 pixels; left to itself the table keeps the widths of the first text.
-        column_config=columns_of_table({"words": 112, "type": 96, "score": 56, "kind": 72, "at": 52}),
+        # They fit the column at 1,500 pixels; left to itself the table keeps the widths of the first text.
+        column_config=columns_of_table({"words": 128, "type": 88, "score": 52}),
     )  # fmt: skip
     shown = f"The first {MOST_ROWS:,} of " if len(frame) > MOST_ROWS else ""
     st.caption(f"{shown}{count(len(frame), 'row')}; the box before a row picks it.")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.parts.extract_gold import GOLD
 from tests.pages.conftest import Dashboard
+from tests.pages.test_extract import settled
 from workbench.extract.evaluate import stored
 from workbench.extract.evaluate.stored import Figure, Part, Stored
 from workbench.extract.records import Document, Span
@@ -44,6 +46,36 @@ def test_something_is_shown_at_once(dashboard: Dashboard, kept: Path, words: Wor
     said = words(app).replace("\\", "")
     assert "usm-mini" in said and "Where it is wrong" in said and "<b>Bo</b>" not in said
     assert app.button(key="evaluate.go") is not None, "a new one can be started below"
+
+
+def test_boxes_of_errors_are_those_of_the_run(dashboard: Dashboard, rules: None) -> None:
+    """A box that goes on over two runs keeps showing the counts of the first."""
+
+    def run(name: str) -> set[str]:
+        app.selectbox(key="evaluate.ready").select(name).run()
+        app.button(key="evaluate.go").click().run()
+        after = settled(app)
+        assert not after.exception
+        return {str(each.key) for each in after.selectbox if ".error." in str(each.key)}
+
+    app = dashboard.open("evaluate")
+    app.selectbox(key="evaluate.engine").select("rules").run()
+    first, second = run("news"), run("law")
+    assert len(first) == len(second) == 2 and not first & second
+
+
+def test_gold_kept_on_extract_is_evaluated_on(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = dashboard.open("evaluate")
+    app.segmented_control(key="evaluate.source").set_value("kept").run()
+    assert app.button(key="evaluate.go").disabled and "Keep a text as gold" in str(app.button(key="evaluate.go").help)
+    ada = Span(start=0, end=3, type="name")
+    app.session_state[GOLD] = [Document(id="1", text="Ada met Bo", entities=(ada,))]
+    app.selectbox(key="evaluate.engine").select("rules").run()
+    app.button(key="evaluate.go").click().run()
+    app = settled(app)
+    assert not app.exception and "Kept on Extract" in words(app)
+    scores = next(f.value for f in app.dataframe if "right" in f.value.columns)
+    assert int(scores["gold"][0]) == 1 and int(scores["right"][0]) == 1
 
 
 def test_a_damaged_file_is_said_and_the_form_stays(dashboard: Dashboard, kept: Path, words: Words) -> None:

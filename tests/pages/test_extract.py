@@ -16,7 +16,8 @@ from streamlit.testing.v1 import AppTest
 
 from pages.parts import extract_job
 from pages.parts.extract_address import LONGEST, from_address, pack, to_address, unpack
-from pages.parts.extract_gold import DRAFT, GOLD, _drop, _join, _put, without_scores
+from pages.parts.extract_beside import compared
+from pages.parts.extract_gold import DRAFT, GOLD, _drop, _join, _put, _retype, without_scores
 from pages.parts.extract_job import (
     Engines,
     EvaluationOrder,
@@ -285,6 +286,60 @@ def test_corrections_change_what_they_say() -> None:
     assert ([s.key for s in left.entities], left.relations) == ([(8, 10, "person")], ())
 
 
+def test_an_entity_gets_another_type_and_keeps_its_relations() -> None:
+    import streamlit as st
+
+    draft = Document(id="1", text="Ada met Bo", entities=(), relations=())
+    _put(draft, "entity", "person", [(0, 3), (8, 10)])
+    ada, bo = st.session_state[DRAFT].entities
+    _join(st.session_state[DRAFT], "knows", ada, bo)
+    _retype(st.session_state[DRAFT], [1], "robot")
+    left = st.session_state[DRAFT]
+    assert [s.key for s in left.entities] == [(0, 3, "person"), (8, 10, "robot")]
+    assert [(r.head.type, r.tail.type) for r in left.relations] == [("person", "robot")]
+
+
+def test_words_can_be_typed_where_there_is_no_mouse(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = extracted(dashboard, "ada met bo, ada slept")
+    app.button(key="extract.correct.go").click().run()
+    assert app.button(key="extract.add").disabled
+    app.text_input(key="extract.add.words").input("Zoe").run()
+    assert "“Zoe” does not stand in the text" in said(app, words) and app.button(key="extract.add").disabled
+    app.text_input(key="extract.add.words").input("ada").run()
+    app.button(key="extract.add").click().run()
+    assert not app.exception
+    assert [s.key[:2] for s in app.session_state[DRAFT].entities if s.type == "person"] == [(0, 3), (12, 15)]
+    assert app.text_input(key="extract.add.words").value == ""
+
+
+def test_an_empty_table_says_what_was_kept_and_shows_it(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = extracted(dashboard, "call 7 times")
+    app.slider(key="extract.threshold").set_value(0.99).run()
+    assert not shown(app) and "Nothing passes what is chosen. 1 candidate was kept" in said(app, words)
+    app.button(key="extract.show.weak").click().run()
+    assert shown(app) == ["7"] and not app.exception
+    nothing = extracted(dashboard, "nobody is here")
+    assert "not even a weak candidate" in said(nothing, words)
+
+
+def test_a_change_of_engine_is_said(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = extracted(dashboard)
+    assert "before your last change" not in said(app, words)
+    app.text_input(key="extract.device").input("cpu").run()
+    assert "What is below is of the engine before your last change" in said(app, words)
+    app.text_area(key="extract.text").input("Cy").run()
+    assert "What is below is of the text and engine before your last change" in said(app, words)
+
+
+def test_a_fault_goes_with_what_it_was_of(dashboard: Dashboard, rules: None, words: Words) -> None:
+    app = extracted(dashboard, "BREAK")
+    assert app.error
+    app.text_area(key="extract.text").input("Ada").run()
+    assert not app.error and "Press Extract" in said(app, words)
+    app.text_area(key="extract.text").input("").run()
+    assert not app.error and "Put a text into the field first" in said(app, words)
+
+
 def test_a_correction_is_kept(dashboard: Dashboard, rules: None) -> None:
     app = extracted(dashboard, "Ada slept")
     app.button(key="extract.correct.go").click().run()
@@ -413,4 +468,28 @@ def test_an_engine_whose_weights_are_named_stands_beside_another(
     app.button(key="extract.go").click().run()
     app = settled(app)
     assert not app.exception and asked == ["theirs"]
-    assert "other" in said(app, words)
+    assert "rules beside other" in said(app, words)
+    both = frame_with(app, "other")
+    assert list(both["words"][:3]) == ["Ada Lovelace", "Ada", "Lovelace"] and (both["rules"] == both["other"]).all()
+    app.toggle(key="extract.beside.differ").set_value(True).run()
+    assert not len(frame_with(app, "other")) and "0 of rules alone, 0 of other alone" in said(app, words)
+    app.selectbox(key="extract.beside").select("none").run()
+    assert "is of the second engine before your last change" in said(app, words)
+
+
+def test_two_engines_are_compared_by_place_and_type() -> None:
+    def made(*spans: tuple[int, int, str, float]) -> Document:
+        rows = [{"start": a, "end": b, "type": t, "score": s} for a, b, t, s in spans]
+        return Document.read({"id": "", "text": "Ada met Bo", "entities": rows})
+
+    frame = compared(
+        made((0, 3, "person", 0.9), (8, 10, "city", 0.4)),
+        made((8, 10, "person", 0.7), (0, 3, "person", 0.5)),
+        ("a", "b"),
+    )
+    assert frame.fillna(-1).values.tolist() == [
+        ["Ada", "person", 0.9, 0.5],
+        ["Bo", "city", 0.4, -1],
+        ["Bo", "person", -1, 0.7],
+    ]
+    assert compared(made(), made(), ("a", "b")).empty

@@ -42,7 +42,7 @@ def test_a_batch_keeps_what_was_done_when_it_is_stopped(rules: None, tmp_path: P
     job = JobList().start("b", work)
     assert begun.wait(30)
     end = job.wait(30)
-    assert end.state == "done" and end.total == 40
+    assert end.state == "cancelled" and end.total == 40
     assert result.early and 5 <= result.done < 40
     assert len(list(read_documents(result.file))) == result.done == len(result.first)
     assert (result.first[0].model_extra or {})["lang"] == "en"

@@ -199,7 +199,7 @@ def evaluate(
     shots = _demonstrations(demonstrations, output)
     loaded = _load(engine, model, device, output)
     for reason, count in counts.items():
-        output.note(f"{count:,} {reason}.")
+        output.note(f"On reading, {reason}: {count:,}.")
     with _watched(output, len(documents)) as (bar, stopped):
         result = run(
             loaded, documents, wanted, threshold=threshold, nested=nested, mode=match_mode, batch_size=batch_size, resamples=resamples,
@@ -271,7 +271,7 @@ def _demonstrations(path: Path | None, output: Output) -> list[Any]:
     found = [] if empty else list(read_annotated(path, counts=counts))
     shown = [document for document in found if document.entities is not None]
     for reason, count in counts.items():
-        output.note(f"{count:,} {reason} of the demonstrations left out.")
+        output.note(f"On reading the demonstrations, {reason}: {count:,}.")
     if not shown:
         what = f"{len(found):,} texts, none with annotated entities" if found else "no text"
         raise ExtractError(

@@ -85,15 +85,15 @@ class Schema(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Schema:
         names = [label.name for label in self.entities]
-        _no_double(names, "entity type")
+        _no_double(names, "an entity type")
         for event, roles in self.events.items():
-            _no_double(roles, f"role of the event '{event}'")
+            _no_double(roles, f"a role of the event '{event}'")
         if self.sentiment is not None:
-            _no_double(self.sentiment.polarities, "polarity")
+            _no_double(self.sentiment.polarities, "a polarity")
         declared = {*names, *((ASPECT, OPINION) if self.sentiment is not None else ())}
         for relation, rule in self.relations.items():
             for end, types in (("head", rule.head), ("tail", rule.tail)):
-                _no_double(types, f"{end} of the relation '{relation}'")
+                _no_double(types, f"a {end} of the relation '{relation}'")
                 for type_ in types:
                     if type_ not in declared:
                         raise ValueError(
@@ -134,6 +134,8 @@ class Schema(Frozen):
         Raises:
             SchemaError: it is not JSON, or not a schema.
         """
+        if len(text) > MAX_BYTES:
+            raise SchemaError(f"The text has more than {MAX_BYTES // 2**20} million characters: it is no schema.")
         if not text.strip():
             return cls.read({})  # an empty schema, and no puzzle of what JSON expects at column 1
         try:
@@ -258,7 +260,7 @@ def _no_double(names: Iterable[str], what: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise ValueError(f"the {what} '{name}' is declared twice: remove one")
+            raise ValueError(f"'{name}' is declared twice as {what}: remove one")
         seen.add(name)
 
 

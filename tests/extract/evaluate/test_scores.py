@@ -230,6 +230,36 @@ def test_an_engine_is_scored(rule_engine: None) -> None:
     assert within(gold[1], schema)[0].relations is None, "the schema asks for none"
 
 
+def test_what_an_engine_does_not_look_for_has_no_score() -> None:
+    """MetaNER finds entities alone: relations and events are null, not 0, no error is counted for them, and a note says why."""
+    text = "Ada met Bo"
+    ada, bo = Span(start=0, end=3, type="person"), Span(start=8, end=10, type="person")
+    event = Event(type="meeting", trigger=Span(start=4, end=7, type="meeting"))
+    gold = [
+        Document(
+            id="1",
+            text=text,
+            entities=(ada, bo),
+            relations=(Relation(type="knows", head=ada, tail=bo),),
+            events=(event,),
+        )
+    ]
+    schema = schema_of(gold)
+    found = evaluate(load_engine("metaner"), gold, schema, resamples=0)
+    form = found.to_json()
+    assert form["entity"]["offset"]["f1"] is not None
+    for part in (
+        form["relation"]["strict"],
+        form["relation"]["boundary"],
+        form["event"]["trigger"],
+        form["event"]["argument"],
+    ):
+        assert part["offset"]["f1"] is None and part["offset"]["gold"] == 0
+    assert not any(mistake.kind != "entity" for mistake in found.mistakes)
+    assert any("finds entities only" in note for note in form["notes"])
+    assert found.predicted[0].relations is None and found.predicted[0].events is None
+
+
 def askable(schema: Schema) -> tuple[set[str], set[tuple[str, str, str]], set[tuple[str, str]]]:
     """Every entity type, relation with the types of its ends, and event type with a role, that a prediction can have."""
     whole = schema.expanded()

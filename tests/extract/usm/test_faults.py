@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from workbench.cli import run
-from workbench.extract.errors import EngineError, ExtractError
+from workbench.extract.errors import EngineError, ExtractError, no_model
 from workbench.extract.seq2seq.model import CopySeq2Seq
 from workbench.extract.seq2seq.start import start_model as start_writer
 from workbench.extract.uie import ship as uie_ship
@@ -119,6 +120,35 @@ def test_what_cannot_be_trained_is_one_sentence(
     found = capsys.readouterr().err
     assert wanted in found and "not foreseen" not in found and "Traceback" not in found
     assert not (tmp_path / "out" / "model").exists()
+
+
+def test_a_training_of_one_set_needs_no_more_than_its_name(
+    made_sets: None, monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the issue types it: the shipped weights are what it starts from, and the run has a folder of its own."""
+    monkeypatch.setattr(sys.modules["workbench.extract.engines"], "CHECKPOINTS", folder.parent)
+    folder.rename(folder.parent / "usm-mini")
+    monkeypatch.chdir(tmp_path)
+    common = ["--data-root", str(tmp_path), "--batch", "2", "--development", "0", "--steps", "1"]
+    assert run(["train", "--engine", "usm", "--data", "conll04", *common]) == 0
+    assert "usm from usm-mini, into runs/usm-conll04" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "usm-conll04" / "model" / "model.safetensors").is_file()
+    assert run(["train", "--engine", "base", *common]) != 0
+    assert "A base is trained from an encoder" in capsys.readouterr().err
+
+
+def test_a_hub_that_is_not_reached_is_told_from_a_name_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lost = OSError("no such repository")
+    assert "There is no USM model 'a/b'" in str(no_model("USM", "a/b", lost))
+    wrapped = OSError("could not load")
+    wrapped.__cause__ = ConnectionRefusedError("refused")
+    said = str(no_model("USM", "a/b", wrapped))
+    assert "the hub cannot be reached to look for it (refused)" in said and "no folder here" in said
+    assert "There is no USM model" in str(no_model("USM", str(tmp_path), wrapped)), (
+        "a folder is not looked for on the hub"
+    )
 
 
 def test_a_weight_is_of_a_set_that_is_learnt_from() -> None:

@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with report() as status:
         number, counts = rewrite(chosen.input, chosen.out, chosen.to, chosen.form, chosen.split)
         for reason, count in counts.items():
-            print(f"{count:,} {reason}.", file=sys.stderr)  # noqa: T201 - a command
-        print(f"{chosen.out}: {number:,} texts")  # noqa: T201
+            print(f"Left out or changed, {reason}: {count:,}.", file=sys.stderr)  # noqa: T201 - a command
+        print(f"{chosen.out}: {number:,} text{'s' * (number != 1)}")  # noqa: T201
     return status.code
 
 

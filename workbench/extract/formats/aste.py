@@ -86,7 +86,9 @@ def write_aste(path: str | Path, documents: Iterable[Document], counts: Counts |
                 leave_out(
                     counts, "texts whose relations are not annotated, which ASTE triplets cannot tell from none there"
                 )
-            line = f"{' '.join(tokens.words)}####{triplets}\n"
+            joined = " ".join(tokens.words)
+            leave_out(counts, "texts that became their tokens joined by spaces", document.text != joined)
+            line = f"{joined}####{triplets}\n"
             if line.startswith("\ufeff") and not file.tell():  # readers take one mark off the start of a file
                 file.write("\ufeff")
             file.write(line)

@@ -32,6 +32,7 @@ class Switches:
         every_argument: arguments stay whether or not they are entities as well.
         every_end: a tail that has no spot of its own is an entity as well, of the type its relation gives it; else the relation would be
             left out, for its end is none.
+        two_ends: a relation of a mention with itself is left out.
     """
 
     word_borders: bool = True
@@ -40,9 +41,10 @@ class Switches:
     own_ends: bool = True
     every_argument: bool = True
     every_end: bool = True
+    two_ends: bool = True
 
 
-OURS, PAPER = Switches(), Switches(False, False, False, False, False, False)
+OURS, PAPER = Switches(), Switches(False, False, False, False, False, False, False)
 
 
 @dataclass
@@ -201,6 +203,8 @@ class _Reading:
                 continue
             heads = each.places if self.switches.own_ends else self.places.of(each.spot.span)
             for head, tail in self._pairs(heads, tails, asoc):
+                if self.switches.two_ends and head == tail:
+                    continue
                 for type_ in self._tail_types(name, each.type, asoc.span, tail):
                     key = (name, (each.type, *head), (type_, *tail))
                     if not self.switches.keep_all and any(
