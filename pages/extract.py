@@ -173,7 +173,7 @@ def _run(text: str, schema: Schema | None, which: Which, beside: Which | None, m
             _annotated(name, text)
     elif why:
         st.info(why)
-    elif now is not None:
+    elif now is not None and now.state == "cancelled":
         st.info("It was stopped and nothing is kept: press Extract to begin again.")
     else:
         st.info("Press Extract: entities, relations and events appear here on the text.")

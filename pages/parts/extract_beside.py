@@ -71,4 +71,4 @@ def compared(one: Document, other: Document, names: tuple[str, str]) -> pd.DataF
             score = 1.0 if line["score"] is None else float(line["score"])
             row[name] = max(score, row[name] or 0.0)  # two events of a type may have the same argument
     frame = pd.DataFrame([rows[key] for key in sorted(rows)], columns=["words", "type", *names])
-    return frame.astype({name: "float64" for name in names})
+    return frame.astype(dict.fromkeys(names, "float64"))

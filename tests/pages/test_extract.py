@@ -333,11 +333,12 @@ def test_a_change_of_engine_is_said(dashboard: Dashboard, rules: None, words: Wo
 
 def test_a_fault_goes_with_what_it_was_of(dashboard: Dashboard, rules: None, words: Words) -> None:
     app = extracted(dashboard, "BREAK")
-    assert app.error
+    assert app.main.error
     app.text_area(key="extract.text").input("Ada").run()
-    assert not app.error and "Press Extract" in said(app, words)
+    assert not app.main.error
+    assert "Press Extract" in said(app, words)
     app.text_area(key="extract.text").input("").run()
-    assert not app.error and "Put a text into the field first" in said(app, words)
+    assert not app.main.error and "Put a text into the field first" in said(app, words)
 
 
 def test_a_correction_is_kept(dashboard: Dashboard, rules: None) -> None:
