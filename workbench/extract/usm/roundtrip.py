@@ -224,7 +224,7 @@ def _listed(failures: Counter[tuple[str, str]]) -> list[list[Any]]:
 
 
 def _said(failures: Counter[tuple[str, str]]) -> str:
-    said = "; ".join(f"{many:,} {part} {reason}" for part, reason, many in _listed(failures))
+    said = "; ".join(f"{part}, {reason}: {many:,}" for part, reason, many in _listed(failures))
     return f"{said or 'All came back'}."
 
 
