@@ -13,6 +13,7 @@ class PlainConstraint:
 
     Args:
         text: numbers of the text's pieces. words: word number of each, or None where spans may begin and end anywhere.
+        parts: of each (`Pieces.parts`), where spans stay within one; None: spans go anywhere.
         ties: asocs below each spot; None: all.
     """
 
@@ -23,10 +24,12 @@ class PlainConstraint:
         text: Sequence[int],
         words: Sequence[int] | None,
         tokens: SelTokens,
+        parts: Sequence[int] | None = None,
     ) -> None:
         self.prompt, self.ties, self.tokens = prompt, ties, tokens
         self.text = list(text)
         self.words = list(words) if words is not None else None
+        self.parts = [0] * len(self.text) if parts is None else list(parts)
 
     def __call__(self, prefix: Sequence[int]) -> set[int]:
         """Tokens that may follow what was written, the start token left out."""
@@ -76,13 +79,17 @@ class PlainConstraint:
             stop = first + len(span)
             if stop > len(self.text) or self.text[first:stop] != span or (stop == first == len(self.text)):
                 continue
-            if not self._border(first):
+            if not self._border(first) or not self._one_part(first, stop):
                 continue
-            if stop < len(self.text):
+            if stop < len(self.text) and self._one_part(first, stop + 1):
                 found.add(self.text[stop])
             if span and self._border(stop):
                 found |= {t.close} | ({t.open} if may_open else set())
         return found
+
+    def _one_part(self, first: int, stop: int) -> bool:
+        parts = set(self.parts[first:stop])
+        return len(parts) < 2 and -1 not in parts
 
     def _border(self, at: int) -> bool:
         if self.words is None or at in (0, len(self.text)):

@@ -58,7 +58,10 @@ class Batch:
         self.mask = torch.tensor([[1] * len(job.source) + [0] * (longest - len(job.source)) for job in jobs])
         prompt = passes.prompts[0]
         ties = ties_of(prompt, roles_of_spots(passes.schema, passes.plan[0]))
-        self.plain = [PlainConstraint(prompt, ties, j.pieces.ids.tolist(), j.pieces.words.tolist(), t) for j in jobs]
+        self.plain = [
+            PlainConstraint(prompt, ties, j.pieces.ids.tolist(), j.pieces.words.tolist(), t, j.pieces.parts.tolist())
+            for j in jobs
+        ]
         self.steps = 0  # tokens of the longest output
         self.decoder = Decoder(passes.model, passes.tokens)
         self.encoded = self.encode()

@@ -30,7 +30,7 @@ SCHEMAS: list[dict[str, Any]] = [
 ]  # fmt: skip
 TEXTS = [
     "Marie Curie worked in Paris", "", "a", "<extra_id_0> <spot> Marie <extra_id_5> [SEP] <extra_id_1>", "(((]]】【) marie marie marie paris", "中文 👩‍🔬 שלום",
-    "zzyzx unknownwordthatiscutintomanypieces marie", "paris paris paris paris paris",
+    "zzyzx unknownwordthatiscutintomanypieces marie", "Marie Curie\nParis\t\tmarie worked. Marie", "paris paris paris paris paris",
 ]  # fmt: skip
 
 
@@ -63,7 +63,14 @@ def test_the_machine_allows_what_the_plain_rules_allow(words: Any, tokens: SelTo
     cases = [(schema, text) for schema in SCHEMAS for text in TEXTS]
     made, _, machine, _ = batch_of(words, tokens, cases, switches, len(words))
     plain = [
-        PlainConstraint(p, t, pieces.ids.tolist(), pieces.words.tolist() if switches.word_borders else None, tokens)
+        PlainConstraint(
+            p,
+            t,
+            pieces.ids.tolist(),
+            pieces.words.tolist() if switches.word_borders else None,
+            tokens,
+            pieces.parts.tolist() if switches.word_borders else None,
+        )
         for p, t, pieces, _ in made
     ]
     machine.begin(torch.arange(len(cases)))
@@ -139,7 +146,9 @@ def check(made: Any, tokens: SelTokens, written: list[Any], switches: Switches, 
                     firsts = [
                         n
                         for n in firsts
-                        if (n == 0 or w[n - 1] != w[n]) and (n + size == len(w) or w[n + size] != w[n + size - 1])
+                        if (n == 0 or w[n - 1] != w[n])
+                        and (n + size == len(w) or w[n + size] != w[n + size - 1])
+                        and len({-1, *pieces.parts[n : n + size].tolist()}) == 2
                     ]
                 assert not size or firsts, "the span stands in the text"
                 place = each.places[node.at + size - 1] if size else -1
@@ -207,7 +216,10 @@ def test_greedy_is_what_transformers_generates_under_the_same_rules(words: Any, 
     for model in models(words).values():
         made, _, machine, ids = batch_of(words, tokens, cases, OURS, len(words))
         mask = (ids != tokens.pad).long()
-        plain = [PlainConstraint(p, t, pieces.ids.tolist(), pieces.words.tolist(), tokens) for p, t, pieces, _ in made]
+        plain = [
+            PlainConstraint(p, t, pieces.ids.tolist(), pieces.words.tolist(), tokens, pieces.parts.tolist())
+            for p, t, pieces, _ in made
+        ]
         fed = {
             "input_ids": ids,
             "attention_mask": mask,

@@ -97,21 +97,7 @@ class Entries:
         self.last = torch.zeros_like(self.ahead)
 
     def select(self, index: Tensor) -> None:
-        names = (
-            "ids",
-            "text",
-            "beside",
-            "opens",
-            "ends",
-            "rest",
-            "place",
-            "state",
-            "node",
-            "after",
-            "first",
-            "ahead",
-            "last",
-        )
+        names = ("ids", "text", "beside", "opens", "ends", "rest", "place", "state", "node", "after", "first", "ahead", "last")  # fmt: skip
         for name in names:
             setattr(self, name, getattr(self, name)[index])
 

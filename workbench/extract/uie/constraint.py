@@ -255,20 +255,8 @@ class Machine:
         self.last = torch.zeros((count, length), dtype=torch.bool, device=device)
 
     def select(self, index: Tensor) -> None:
-        for name in (
-            "ids",
-            "text",
-            "beside",
-            "opens",
-            "ends",
-            "rest",
-            "root",
-            "state",
-            "node",
-            "below",
-            "ahead",
-            "last",
-        ):
+        names = ("ids", "text", "beside", "opens", "ends", "rest", "root", "state", "node", "below", "ahead", "last")  # fmt: skip
+        for name in names:
             setattr(self, name, getattr(self, name)[index])
 
     def states(self) -> Tensor:

@@ -23,7 +23,7 @@ EMOJI = re.compile(f"[{_SYMBOLS}][{_SYMBOLS}\u200d\u20e3\ufe0e\ufe0f\U000e0020-\
 FOREIGN = 0.3  # share of letters from which on a reader is told
 _LONG = re.compile(r"\S{100}")  # tokenizers of word pieces give up at words of this length
 SPELT = 3  # pieces of a word of which each is one letter: its meaning is not in them
-STOP = " ,"  # what an encoder is given there: of " .", " ,", " ;", " |" and " /" it read lists best behind this one
+PAUSE = " ,"  # what an encoder is given where a line ends without a sign: of " .", " ,", " ;", " |" and " /" lists are read best with it
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[Pieces]:
     """Pieces of each text; texts of any length, no special tokens: one that is spelt out in a text is read as text.
 
     An emoji ends a word: tokenizers that cut at punctuation alone would make an unknown word of "Curie\U0001f642". Where a line ends without
-    a sign, the encoder is given `STOP`, because it does not see white space.
+    a sign, the encoder is given `PAUSE`, because it does not see white space.
 
     Args:
         tokenizer: a fast tokenizer of transformers (it knows offsets).
@@ -140,17 +140,17 @@ class _Given:
 
     Attributes:
         places: of each of its code points in the text itself, what was added has that of a neighbour; None where nothing was added.
-        stops: code points that are signs of ours. borders: in the text itself.
+        pauses: code points that are signs of ours. borders: in the text itself.
     """
 
     text: str
     places: list[int] | None
-    stops: frozenset[int]
+    pauses: frozenset[int]
     borders: NDArray[np.int32]
 
 
 def _as_given(text: str) -> _Given:
-    """The text with a space round every run of emoji that touches something, and `STOP` at every border that no sign shows."""
+    """The text with a space round every run of emoji that touches something, and `PAUSE` at every border that no sign shows."""
     added: list[tuple[int, int, str]] = []  # where, the place that it has, what
     for run in EMOJI.finditer(text):
         start, end = run.span()
@@ -159,22 +159,22 @@ def _as_given(text: str) -> _Given:
         if end < len(text) and not text[end].isspace():
             added.append((end, end - 1, " "))
     found = borders(text)
-    added += [(border.at, border.at, STOP) for border in found if not border.seen]
+    added += [(border.at, border.at, PAUSE) for border in found if not border.seen]
     at = np.array([border.at for border in found], np.int32)
     if not added:
         return _Given(text, None, frozenset(), at)
     parts: list[str] = []
     places: list[int] = []
-    stops: set[int] = set()
+    pauses: set[int] = set()
     done = 0
     for where, place, what in sorted(added):
         parts += [text[done:where], what]
         places += range(done, where)
-        if what == STOP:
-            stops.add(len(places) + 1)
+        if what == PAUSE:
+            pauses.add(len(places) + 1)
         places += [place] * len(what)
         done = where
-    return _Given("".join(parts) + text[done:], [*places, *range(done, len(text))], frozenset(stops), at)
+    return _Given("".join(parts) + text[done:], [*places, *range(done, len(text))], frozenset(pauses), at)
 
 
 def _pieces(
@@ -182,7 +182,7 @@ def _pieces(
 ) -> Pieces:
     kept: list[tuple[int, int, int, int, int]] = []
     for number, (start, end), word in zip(ids, offsets, words, strict=True):
-        ours = bool(given.stops) and any(at in given.stops for at in range(start, end))
+        ours = bool(given.pauses) and any(at in given.pauses for at in range(start, end))
         if given.places is not None and end > start:
             start, end = given.places[start], given.places[end - 1] + 1
         if ours:
