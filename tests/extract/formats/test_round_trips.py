@@ -280,7 +280,7 @@ def test_the_command_says_what_a_form_has_no_place_for(
     out = tmp_path / "out"
     assert rewrite_command(["--input", str(tmp_path / "gold.jsonl"), "--to", form, "--out", str(out)]) == 0
     said = capsys.readouterr().err.splitlines()
-    assert sorted(said) == sorted(f"{count} {reason}." for reason, count in lost.items())
+    assert sorted(said) == sorted(f"Left out or changed, {reason}: {count}." for reason, count in lost.items())
 
 
 @pytest.mark.parametrize("form", ["conll", "spert", "uie", "brat", "aste"])
@@ -294,7 +294,7 @@ def test_scores_and_unknown_fields_that_are_lost_are_counted(
     arguments = ["--input", str(tmp_path / "gold.jsonl"), "--to", form, "--out", str(tmp_path / "out")]
     assert rewrite_command(arguments) == 0
     said = capsys.readouterr().err.splitlines()
-    expected = {f"1 {what}, which {form} has no place for." for what in ("scores", "texts with further fields", "items with further fields")}  # fmt: skip
+    expected = {f"Left out or changed, {what}, which {form} has no place for: 1." for what in ("scores", "texts with further fields", "items with further fields")}  # fmt: skip
     assert expected <= set(said)
 
 

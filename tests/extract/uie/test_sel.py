@@ -270,8 +270,8 @@ def test_round_trip(words: Any, tokens: SelTokens, mode: str) -> None:
 
 
 def test_pointed_loses_nothing_in_any_text(words: Any, tokens: SelTokens) -> None:
-    """Random annotation of any script: what begins and ends between pieces comes back whole."""
-    total = 0
+    """Random annotation of any script: what begins and ends between pieces comes back whole, but for relations of a mention with itself."""
+    total = alone = 0
     for seed in range(80):
         document = made.document(seed, "ab 12 ,.é😀-", events=False)
         pieces = encode_plain(words, tokens, [document.text])[0]
@@ -287,6 +287,8 @@ def test_pointed_loses_nothing_in_any_text(words: Any, tokens: SelTokens) -> Non
         found, bad = round_trip([kept], schema_of([kept]), words, tokens, "pointed")
         result = found[0].select(0.0)
         assert not bad and {s.key for s in result.entities or ()} == {s.key for s in kept.entities or ()}
-        assert {r.key for r in result.relations or ()} == {r.key for r in kept.relations or ()}
+        apart = [r for r in kept.relations or () if (r.head.start, r.head.end) != (r.tail.start, r.tail.end)]
+        assert {r.key for r in result.relations or ()} == {r.key for r in apart}
         total += len(fits)
-    assert total > 100
+        alone += len(kept.relations or ()) - len(apart)
+    assert total > 100 and alone
