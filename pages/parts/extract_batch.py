@@ -137,7 +137,6 @@ def _show(batch: Batch, same_file: bool) -> None:
             st.info("It was stopped before the first texts were done, and nothing is kept.")
         return
     finished = now is None or now.finished
-    words = ", ".join(f"{number:,} {kind}" for kind, number in result.counts.items())
     early = ""
     if finished and (result.early or result.fault):
         early = (
@@ -145,7 +144,7 @@ def _show(batch: Batch, same_file: bool) -> None:
             if result.early
             else f" It ended early: {in_words(result.fault, 300)}"
         )
-    st.markdown(f"{count(result.done, 'text')}: {words}.{early}")
+    st.markdown(f"{count(result.done, 'text')}: {result.counts}.{early}")
     frames = []
     for document in result.first[:SHOWN]:
         frame, _ = rows_for_table(document)

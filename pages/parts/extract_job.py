@@ -17,7 +17,7 @@ from typing import Any
 
 from pages.parts.faults import in_words_of
 from workbench.extract import Document, Engine, Evidence, Extraction, RecordError, Schema, load_engine
-from workbench.extract.batch import annotated, extract_all
+from workbench.extract.batch import Tally, annotated, extract_all
 from workbench.extract.evaluate import Evaluation, evaluate, score, within
 from workbench.extract.formats import Counts, read_annotated, schema_of
 from workbench.extract.formats.sets import load_data
@@ -149,7 +149,7 @@ class BatchResult:
     file: Path
     done: int = 0
     first: list[Document] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("entities", "relations", "events"), 0))
+    counts: Tally = field(default_factory=Tally)
     early: bool = False
     fault: str = ""
 
@@ -191,8 +191,7 @@ def run_batch(order: BatchOrder, result: BatchResult, task: Task) -> BatchResult
                 result.done += 1
                 if len(result.first) < KEPT_ROWS:
                     result.first.append(made)
-                for kind in result.counts:
-                    result.counts[kind] += len(getattr(made, kind) or ())
+                result.counts.add(made)
         result.early = task.cancelled() and result.done < total
         if result.early:
             task.check()  # so that the list of jobs calls it cancelled

@@ -113,7 +113,7 @@ def test_what_was_done_is_kept_when_a_text_breaks(
         capsys, "extract", "--engine", "rules", "--schema", schema, "--input", tmp_path / "in.txt", "--lines", "--batch-size", 1, "--out", tmp_path / "o.jsonl"
     )  # fmt: skip
     assert status == 1
-    assert "The first 8 texts were done" in err
+    assert "What was done before, 8 texts, is kept" in err
     assert err.strip().splitlines()[-1] == "This text breaks the engine of the tests."
     assert len(list(read_documents(tmp_path / "o.jsonl"))) == 8
 
@@ -272,3 +272,27 @@ def test_a_form_that_the_name_does_not_say_is_named(
     given = ("--input", tmp_path / "in.txt", "--format", "conll", "--out", tmp_path / "o.jsonl")
     assert call(capsys, "extract", "--engine", "rules", "--schema", schema, *given)[0] == 0
     assert [d.text for d in read_documents(tmp_path / "o.jsonl")] == ["Ada slept", "Bo"]
+
+
+def test_what_was_not_looked_for_is_no_nought(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "schema.json").write_text(
+        '{"entities": ["name"], "relations": {"near": {"head": ["name"], "tail": ["name"]}}}'
+    )
+    (tmp_path / "in.txt").write_text("Marie Curie worked in Paris.")
+    for engine, relations, words in (("rules", 1, "4 entities, 1 relation, in"), ("metaner", None, " entities, in")):
+        out = tmp_path / f"{engine}.jsonl"
+        asked = [
+            "extract",
+            "--schema",
+            str(tmp_path / "schema.json"),
+            "--input",
+            str(tmp_path / "in.txt"),
+            "--engine",
+            engine,
+            "--out",
+            str(out),
+        ]
+        assert run(asked) == 0
+        assert words in capsys.readouterr().out
+        assert run([*asked, "--overwrite", "--json"]) == 0
+        assert result(capsys.readouterr().out)["relations"] == relations

@@ -82,7 +82,7 @@ def extract(
     Example:   workbench extract --schema sample_data/schemas/news.json --input texts.jsonl --out found.jsonl
     """
     from workbench.extract import ExtractError, Schema
-    from workbench.extract.batch import annotated, extract_all
+    from workbench.extract.batch import Tally, annotated, extract_all
     from workbench.extract.texts import read_texts
 
     output = Output(as_json)
@@ -95,7 +95,7 @@ def extract(
         raise ExtractError(f"'{input_}' holds no text: give a file with at least one.")
     shots = _demonstrations(demonstrations, output)
     loaded = _load(engine, model, device, output)
-    counts = dict.fromkeys(("entities", "relations", "events"), 0)
+    found_in_all = Tally()
     notes: dict[str, None] = {}
     done, start = 0, time.perf_counter()
 
@@ -114,12 +114,11 @@ def extract(
                     result = annotated(document, found, threshold, nested)
                     file.write(result.dumps() + "\n")
                     done += 1
-                    for kind in counts:
-                        counts[kind] += len(getattr(result, kind) or ())
+                    found_in_all.add(result)
                     notes.update(dict.fromkeys(found.notes))
             except ExtractError:
                 if done:
-                    output.note(f"The first {done:,} texts were done and are kept in {out}.")
+                    output.note(f"What was done before, {_texts(done)}, is kept in {out}.")
                 raise
             early = stopped()
     finally:
@@ -130,12 +129,11 @@ def extract(
     for note in notes:
         output.note(note)
     if early:
-        output.note(f"Stopped early: {out} holds the {done:,} texts that were done.")
-    found_words = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
-    output.say(f"{out}: {done:,} texts, {found_words}, in {seconds:.1f} s on {loaded.device}")
+        output.note(f"Stopped early: {out} holds what was done, {_texts(done)}.")
+    output.say(f"{out}: {_texts(done)}, {found_in_all}, in {seconds:.1f} s on {loaded.device}")
     output.result(
         {
-            "out": str(out), "engine": loaded.name, "model": str(loaded.model), "device": str(loaded.device), "texts": done, **counts,
+            "out": str(out), "engine": loaded.name, "model": str(loaded.model), "device": str(loaded.device), "texts": done, **found_in_all.counts,
             "stopped_early": early, "seconds": round(seconds, 3), "notes": list(notes),
         }
     )  # fmt: skip
@@ -218,7 +216,7 @@ def evaluate(
     _table(output, form_)
     for each in stated:
         output.say(f"published: {each.model} ({each.parameters} M) {' '.join(each.metric)} F1 {each.f1:.3f}")
-    output.say(f"{result.texts:,} texts in {result.seconds:.1f} s on {loaded.device}")
+    output.say(f"{_texts(result.texts)} in {result.seconds:.1f} s on {loaded.device}")
     output.result(
         {
             **form_,
@@ -233,6 +231,10 @@ def evaluate(
             "published": [each._asdict() for each in stated],
         }
     )
+
+
+def _texts(number: int) -> str:
+    return f"{number:,} text{'' if number == 1 else 's'}"
 
 
 def _is_named(data: str, root: Path | None) -> bool:

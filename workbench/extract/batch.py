@@ -11,6 +11,29 @@ from workbench.extract.records import Document
 from workbench.extract.schema import Schema
 
 PIECE = 8  # batches handed to the engine at once
+ONE = {"entities": "entity", "relations": "relation", "events": "event"}
+
+
+class Tally:
+    """Results of many texts by kind.
+
+    Attributes:
+        counts: entities, relations and events; None of a kind that was looked for in no text.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int | None] = dict.fromkeys(ONE)
+
+    def add(self, document: Document) -> None:
+        for kind in ONE:
+            part = getattr(document, kind)
+            if part is not None:
+                self.counts[kind] = (self.counts[kind] or 0) + len(part)
+
+    def __str__(self) -> str:
+        """ "1 entity, 2 events"; nothing of a kind that was not looked for."""
+        there = [(kind, number) for kind, number in self.counts.items() if number is not None]
+        return ", ".join(f"{number:,} {ONE[kind] if number == 1 else kind}" for kind, number in there) or "nothing"
 
 
 def extract_all(
